@@ -72,6 +72,22 @@ impl Interaction {
     pub fn aad(user: UserId, id: InteractionId) -> Vec<u8> {
         format!("1/interactions/body/{user}/{id}").into_bytes()
     }
+
+    /// What two turns must agree on to be the same content: the input of the keyed fingerprint that the sink keeps
+    /// beside a row and that an import compares, so that importing twice adds nothing and a mended line is an edit.
+    #[must_use]
+    pub fn fingerprint_input(&self, body: &Body) -> Vec<u8> {
+        serde_json::json!([
+            self.conversation_id,
+            self.session,
+            self.position,
+            self.role,
+            self.occurred_at.timestamp_micros(),
+            body,
+        ])
+        .to_string()
+        .into_bytes()
+    }
 }
 
 /// What was said. Personal: leaves the process only sealed.
