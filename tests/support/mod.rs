@@ -1,0 +1,155 @@
+//! Runs the real `ajatus` program on a data folder of its own.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(unreachable_pub, reason = "a module shared by test binaries")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The repository's folder.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A conversation written for this repository.
+pub fn conversation(name: &str) -> PathBuf {
+    root().join("tests/conversations").join(name)
+}
+
+/// One data folder and the program on it.
+pub struct Ajatus {
+    folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Ajatus {
+    /// An empty data folder. Mode 0755, so that the database's unprivileged user may pass when the tests run as root.
+    pub fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::Builder::new()
+            .prefix("ajatus-test-")
+            .permissions(std::fs::Permissions::from_mode(0o755))
+            .tempdir()
+            .expect("a temporary folder");
+        Self { folder, environment: Vec::new() }
+    }
+
+    /// The same with another variable in the environment.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Where the data lies.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A file in the folder beside the data.
+    pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, bytes).expect("a file can be written");
+        path
+    }
+
+    /// The command, ready to run.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ajatus"));
+        command
+            .args(args)
+            .arg("--data")
+            .arg(self.data())
+            .current_dir(self.folder.path())
+            .env_remove("DATABASE_URL")
+            .env_remove("KAFKA_BOOTSTRAP_SERVERS")
+            .env("AJATUS_ASSETS", root().join(".cache"))
+            .stdin(Stdio::null());
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("the program starts")
+    }
+
+    /// Runs a command that must succeed, and reads its standard output as one JSON document.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let output = self.run(&[args, &["--json"]].concat());
+        assert!(
+            output.status.success(),
+            "ajatus {args:?} ended with {}\n{}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// Starts `ajatus up` on a free port and waits until it says that it is ready.
+    pub fn up(&self) -> Up {
+        let mut child = self
+            .command(&["up", "--listen", "127.0.0.1:0", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = lines.next().expect("`ajatus up` says that it is ready").expect("text");
+        let ready: Value = serde_json::from_str(&line).expect("one JSON document");
+        let address = ready["address"].as_str().expect("an address").to_owned();
+        Up { child, address, ready }
+    }
+}
+
+/// A running `ajatus up`, ended by its pid.
+pub struct Up {
+    child: Child,
+    /// `http://127.0.0.1:port`.
+    pub address: String,
+    /// What it said when it was ready.
+    pub ready: Value,
+}
+
+impl Up {
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop, and waits.
+    pub fn stop(mut self) -> std::process::ExitStatus {
+        signal(self.child.id(), "TERM");
+        self.child.wait().expect("it ends")
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            signal(self.child.id(), "TERM");
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// Sends a signal to a process that the test started.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().expect("kill runs");
+    assert!(status.success(), "no process {pid}");
+}
+
+/// Standard error as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Standard output as text.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
