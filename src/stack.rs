@@ -200,6 +200,7 @@ impl Stack {
                     binaries,
                     data,
                     run_as: Some(self.config.postgres.run_as.clone()),
+                    temporary: false,
                 };
                 let server = PrivatePostgres::start(private).await.map_err(|error| unavailable(&error))?;
                 let url = server.url();

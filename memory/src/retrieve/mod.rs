@@ -9,8 +9,10 @@
 //! After a crash: an arena is rebuilt from Postgres.
 
 mod arena;
+mod document;
 mod lexicon;
 mod question;
+mod score;
 mod signals;
 
 pub use arena::{Arena, Hit};
