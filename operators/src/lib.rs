@@ -1,1 +1,16 @@
-//! ajatus-operators
+//! Pure dataflow operators: they compute, they never wait.
+//!
+//! Holds always: the same collections and settings give the same output at every time, whatever the number of workers or
+//! the order of arrival; no async runtime, socket, file, clock, randomness or hash-map order decides anything.
+//! Not promised: bounded state; every operator says what it keeps.
+//! After a crash: nothing is kept here; the caller feeds the collections again.
+
+mod activity;
+mod emit;
+mod infer;
+mod upsert;
+
+pub use activity::{Activity, Speaker, Spoken, count_activity};
+pub use emit::emit;
+pub use infer::{Answer, Calls, Job, infer};
+pub use upsert::{Sequenced, upsert};

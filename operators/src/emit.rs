@@ -1,0 +1,49 @@
+//! Out of the dataflow: the changes of each time, once the time is complete.
+
+use std::collections::BTreeMap;
+
+use differential_dataflow::consolidation::consolidate;
+use differential_dataflow::{ExchangeData, VecCollection};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::Operator as _;
+
+/// Calls `closed` with the consolidated changes of every complete time, in order, and the frontier reached (`None`: nothing
+/// more will come); also when the frontier moved without changes.
+///
+/// All changes go to one worker, the first; the others' `closed` hears only of frontiers. Keeps: the changes of times not yet
+/// complete.
+pub fn emit<'scope, D, F>(changes: VecCollection<'scope, u64, D, isize>, mut closed: F) -> timely::dataflow::StreamVec<'scope, u64, ()>
+where
+    D: ExchangeData,
+    F: FnMut(Vec<(u64, Vec<(D, isize)>)>, Option<u64>) + 'static,
+{
+    let route = Exchange::new(|_: &(D, u64, isize)| 0);
+    changes.inner.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(route, "Emit", move |default, _info| {
+        drop(default);
+        let mut waiting: BTreeMap<u64, Vec<(D, isize)>> = BTreeMap::new();
+        let mut reached = Some(0);
+        move |(input, frontier), _output| {
+            input.for_each(|_capability, updates| {
+                for (change, time, diff) in updates.drain(..) {
+                    waiting.entry(time).or_default().push((change, diff));
+                }
+            });
+            let now = frontier.frontier().first().copied();
+            if now == reached {
+                return;
+            }
+            reached = now;
+            let mut complete = Vec::new();
+            while let Some(entry) = waiting.first_entry() {
+                if frontier.less_equal(entry.key()) {
+                    break;
+                }
+                let (time, mut changes) = entry.remove_entry();
+                consolidate(&mut changes);
+                complete.push((time, changes));
+            }
+            closed(complete, now);
+        }
+    })
+}
