@@ -159,8 +159,8 @@ pub trait Log: Send + Sync + 'static {
     fn appended(&self, topic: &str) -> Result<watch::Receiver<u64>, LogError>;
 
     /// Removes, below `below`, every record that a later record of its key below `below` replaces, and tombstones with
-    /// nothing left to forget. The bytes are gone from disk when it returns (embedded log). A broker compacts by itself:
-    /// there it returns `Ok(0)`.
+    /// nothing left to forget. The embedded log has rewritten its tables without them when it returns (its journal follows as
+    /// it turns over). A broker compacts by itself: there it returns `Ok(0)`.
     ///
     /// Callers pass the least position any consumer still has to read from, so that no consumer misses a tombstone.
     /// Returns the number of records removed.

@@ -1,0 +1,205 @@
+//! The log inside this process, on fjall.
+//!
+//! One keyspace per partition; key: offset (u64, big-endian); value: see [`record`]. The keyspace `positions` holds the next
+//! offset of every partition, written in the same batch, so that offsets never come twice even when compaction has removed
+//! the last records.
+//!
+//! Holds always: `append` returns after the sync that covers it; readers see synced records only; one process at a time.
+//! Not promised: that compaction also empties the write-ahead journal at once (it does as the journal turns over, at 64 MB).
+//! After a crash: fjall replays its journal; a batch is there whole or not at all.
+
+mod record;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use tokio::sync::{oneshot, watch};
+
+use crate::log::{Chunk, Log, LogError, Record};
+use crate::topics::{Cleanup, Topics};
+use writer::{Order, Writer};
+
+/// Bytes of one read at most, about.
+const READ_BYTES: usize = 4 << 20;
+
+/// One partition.
+struct Partition {
+    name: String,
+    keyspace: Keyspace,
+    /// Next offset, counting synced records only.
+    end: AtomicU64,
+}
+
+/// The log inside this process; see the module's comment.
+pub struct EmbeddedLog {
+    path: PathBuf,
+    topics: Topics,
+    partitions: HashMap<String, Vec<Arc<Partition>>>,
+    news: HashMap<String, watch::Sender<u64>>,
+    writer: Mutex<Option<Writer>>,
+}
+
+impl EmbeddedLog {
+    /// Opens the log in a folder, which is made if need be. Blocks: call it off the reactor.
+    ///
+    /// # Errors
+    /// [`LogError::Locked`] if another process holds it; [`LogError::Corrupt`] if the files are not ours.
+    pub fn open(path: &Path, topics: Topics) -> Result<Arc<Self>, LogError> {
+        let failed = |error| failure(path, error);
+        std::fs::create_dir_all(path).map_err(|source| LogError::Io { path: path.display().to_string(), source })?;
+        let db = Database::builder(path).worker_threads(2).open().map_err(failed)?;
+        let positions = db.keyspace("positions", KeyspaceCreateOptions::default).map_err(failed)?;
+        let (mut partitions, mut news) = (HashMap::new(), HashMap::new());
+        for topic in topics.iter() {
+            let mut list = Vec::new();
+            for number in 0..topic.partitions {
+                let name = format!("{}.{number}", topic.name);
+                let keyspace = db.keyspace(&name, KeyspaceCreateOptions::default).map_err(failed)?;
+                let end = match positions.get(&name).map_err(failed)? {
+                    Some(bytes) => record::offset(&bytes).ok_or_else(|| LogError::Corrupt { reason: format!("the position of {name} is not one") })?,
+                    None => 0,
+                };
+                list.push(Arc::new(Partition { name, keyspace, end: AtomicU64::new(end) }));
+            }
+            partitions.insert(topic.name.clone(), list);
+            news.insert(topic.name.clone(), watch::Sender::new(0));
+        }
+        let writer = Writer::start(path.to_path_buf(), db, positions)?;
+        Ok(Arc::new(Self { path: path.to_path_buf(), topics, partitions, news, writer: Mutex::new(Some(writer)) }))
+    }
+
+    /// Ends the writer after what it has taken; later appends are refused.
+    pub async fn close(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            tokio::task::spawn_blocking(move || writer.join()).await.ok();
+        }
+    }
+
+    fn partition(&self, topic: &str, partition: u32) -> Result<&Arc<Partition>, LogError> {
+        let list = self.partitions.get(topic);
+        let found = list.and_then(|list| list.get(partition as usize));
+        found.ok_or_else(|| LogError::UnknownPartition { topic: topic.to_owned(), partition })
+    }
+
+    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T, LogError>>) -> Order) -> Result<T, LogError> {
+        let (reply, answer) = oneshot::channel();
+        let sender = self.writer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Writer::sender);
+        let closed = || LogError::Io { path: self.path.display().to_string(), source: std::io::Error::other("the log is closed") };
+        sender.ok_or_else(closed)?.send(order(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+#[async_trait]
+impl Log for EmbeddedLog {
+    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.topics.partitions(topic)
+    }
+
+    async fn append(&self, topic: &str, partition: u32, records: Vec<Record>) -> Result<Vec<u64>, LogError> {
+        self.topics.check(topic, partition, &records)?;
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let clock = std::time::Instant::now();
+        let target = Arc::clone(self.partition(topic, partition)?);
+        let offsets = self.order(|reply| Order::Append { target, records, reply }).await?;
+        metrics::histogram!("log_append_seconds").record(clock.elapsed().as_secs_f64());
+        if let Some(news) = self.news.get(topic) {
+            news.send_modify(|count| *count += 1);
+        }
+        Ok(offsets)
+    }
+
+    async fn read(&self, topic: &str, partition: u32, from: u64, max_records: usize) -> Result<Chunk, LogError> {
+        let target = Arc::clone(self.partition(topic, partition)?);
+        let end = target.end.load(Ordering::Acquire);
+        if from > end {
+            return Err(LogError::Gap { topic: topic.to_owned(), partition, wanted: from, first: end });
+        }
+        if from == end {
+            return Ok(Chunk { entries: Vec::new(), next: end });
+        }
+        let path = self.path.clone();
+        let read = move || {
+            let (mut entries, mut bytes) = (Vec::new(), 0);
+            for guard in target.keyspace.range(record::key(from)..record::key(end)) {
+                let (key, value) = guard.into_inner().map_err(|error| failure(&path, error))?;
+                let broken = || LogError::Corrupt { reason: format!("a record of {} cannot be read", target.name) };
+                let entry = record::decode(record::offset(&key).ok_or_else(broken)?, &value).ok_or_else(broken)?;
+                bytes += value.len();
+                let next = entry.offset + 1;
+                entries.push(entry);
+                if entries.len() >= max_records.max(1) || bytes >= READ_BYTES {
+                    return Ok(Chunk { entries, next });
+                }
+            }
+            Ok(Chunk { entries, next: end })
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| LogError::Corrupt { reason: "a read panicked".to_owned() })?
+    }
+
+    async fn start_offset(&self, topic: &str, partition: u32) -> Result<u64, LogError> {
+        self.partition(topic, partition).map(|_| 0)
+    }
+
+    async fn end_offset(&self, topic: &str, partition: u32) -> Result<u64, LogError> {
+        Ok(self.partition(topic, partition)?.end.load(Ordering::Acquire))
+    }
+
+    fn appended(&self, topic: &str) -> Result<watch::Receiver<u64>, LogError> {
+        let news = self.news.get(topic).map(watch::Sender::subscribe);
+        news.ok_or_else(|| LogError::UnknownPartition { topic: topic.to_owned(), partition: 0 })
+    }
+
+    async fn compact(&self, topic: &str, partition: u32, below: u64) -> Result<u64, LogError> {
+        let target = Arc::clone(self.partition(topic, partition)?);
+        if self.topics.get(topic).is_none_or(|topic| topic.cleanup != Cleanup::Compact) {
+            return Ok(0);
+        }
+        let below = below.min(target.end.load(Ordering::Acquire));
+        let (path, scanned) = (self.path.clone(), Arc::clone(&target));
+        let scan = move || -> Result<Vec<u64>, LogError> {
+            let mut last: HashMap<Vec<u8>, (u64, bool)> = HashMap::new();
+            let mut gone = Vec::new();
+            for guard in scanned.keyspace.range(record::key(0)..record::key(below)) {
+                let (key, value) = guard.into_inner().map_err(|error| failure(&path, error))?;
+                let broken = || LogError::Corrupt { reason: format!("a record of {} cannot be read", scanned.name) };
+                let entry = record::decode(record::offset(&key).ok_or_else(broken)?, &value).ok_or_else(broken)?;
+                if let Some((replaced, _)) = last.insert(entry.key, (entry.offset, entry.value.is_none())) {
+                    gone.push(replaced);
+                }
+            }
+            gone.extend(last.into_values().filter(|(_, tombstone)| *tombstone).map(|(offset, _)| offset));
+            Ok(gone)
+        };
+        let gone = tokio::task::spawn_blocking(scan).await.map_err(|_| LogError::Corrupt { reason: "a scan panicked".to_owned() })??;
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        self.order(|reply| Order::Remove { target, offsets: gone, reply }).await
+    }
+}
+
+/// What fjall says, as the port says it.
+fn failure(path: &Path, error: fjall::Error) -> LogError {
+    let path = path.display().to_string();
+    let io = |source: std::io::Error, path: String| {
+        if source.kind() == std::io::ErrorKind::StorageFull { LogError::DiskFull { path } } else { LogError::Io { path, source } }
+    };
+    match error {
+        fjall::Error::Locked => LogError::Locked { path },
+        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => io(source, path),
+        fjall::Error::Poisoned => LogError::Io {
+            path,
+            source: std::io::Error::other("an earlier write or sync failed, so nothing more is taken; mend the disk and start again"),
+        },
+        other => LogError::Corrupt { reason: format!("{path}: {other:?}; restore the folder from a backup, or move it away to start empty") },
+    }
+}

@@ -1,0 +1,207 @@
+//! The log on a Kafka broker.
+//!
+//! Appends go through an idempotent producer with `acks=all`; reads through one assigned consumer per partition
+//! (`read_committed`, no group, no committed offsets); news through a consumer at the end of each topic asked about.
+//!
+//! Holds always: the port. Every call has a deadline.
+//! Not promised: a wake-up faster than the broker's fetch (a few ms on an idle broker).
+//! After a crash: nothing of ours is on this side.
+
+mod admin;
+mod reader;
+mod tail;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use tokio::sync::watch;
+
+pub use admin::TopicChange;
+
+use crate::log::{Chunk, Log, LogError, Record};
+use crate::topics::Topics;
+use reader::Reader;
+use tail::Tail;
+
+/// How to reach the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaConfig {
+    /// `host:port`, several with commas.
+    pub servers: String,
+    /// Longest wait for an answer. Default 10 s.
+    pub deadline: Duration,
+    /// Copies of a new topic; `None`: the broker's default.
+    pub replication: Option<u32>,
+}
+
+impl KafkaConfig {
+    /// The defaults.
+    #[must_use]
+    pub fn new(servers: &str) -> Self {
+        Self { servers: servers.to_owned(), deadline: Duration::from_secs(10), replication: None }
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.servers).set("client.id", "ajatus").set("log_level", "3");
+        client
+    }
+
+    fn unreachable(&self, reason: impl std::fmt::Display) -> LogError {
+        LogError::Unreachable { broker: self.servers.clone(), reason: reason.to_string() }
+    }
+
+    fn failure(&self, error: KafkaError) -> LogError {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition) => {
+                LogError::Corrupt { reason: format!("a topic is missing on {}; run `ajatus topics apply`", self.servers) }
+            }
+            _ => self.unreachable(error),
+        }
+    }
+}
+
+/// The log on a broker; see the module's comment.
+pub struct KafkaLog {
+    config: KafkaConfig,
+    topics: Topics,
+    producer: FutureProducer,
+    readers: Mutex<HashMap<(String, u32), Arc<Mutex<Reader>>>>,
+    tails: Mutex<HashMap<String, Tail>>,
+}
+
+impl KafkaLog {
+    /// Connects, and makes the topics that are missing.
+    ///
+    /// # Errors
+    /// [`LogError::Unreachable`] when no broker answers in time.
+    pub async fn connect(config: KafkaConfig, topics: Topics) -> Result<Arc<Self>, LogError> {
+        let mut client = config.client();
+        client
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "1")
+            .set("compression.type", "none")
+            .set("message.max.bytes", (topics.max_record_bytes + 64 * 1024).to_string())
+            .set("delivery.timeout.ms", config.deadline.as_millis().to_string())
+            .set("request.timeout.ms", config.deadline.as_millis().min(5_000).to_string());
+        let producer: FutureProducer = client.create().map_err(|error| config.unreachable(error))?;
+        let (probe, deadline) = (producer.clone(), config.deadline);
+        let seen = tokio::task::spawn_blocking(move || probe.client().fetch_metadata(None, deadline).map(drop)).await;
+        seen.map_err(|_| config.unreachable("the client panicked"))?.map_err(|error| config.unreachable(error))?;
+        admin::apply(&config, &topics, admin::Mode::CreateOnly).await?;
+        Ok(Arc::new(Self { config, topics, producer, readers: Mutex::default(), tails: Mutex::default() }))
+    }
+
+    /// Makes the broker's topics agree with ours; with `dry_run`, only says what would change.
+    ///
+    /// # Errors
+    /// [`LogError::Unreachable`]; [`LogError::Corrupt`] if a topic would lose partitions.
+    pub async fn apply_topics(&self, dry_run: bool) -> Result<Vec<TopicChange>, LogError> {
+        let mode = if dry_run { admin::Mode::DryRun } else { admin::Mode::Apply };
+        admin::apply(&self.config, &self.topics, mode).await
+    }
+
+    /// Runs a reader's call off the reactor; calls for one partition go one after the other.
+    async fn with_reader<T: Send + 'static>(
+        &self,
+        topic: &str,
+        partition: u32,
+        call: impl FnOnce(&mut Reader) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        self.topics.check(topic, partition, &[])?;
+        let reader = {
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            match readers.get(&(topic.to_owned(), partition)) {
+                Some(reader) => Arc::clone(reader),
+                None => {
+                    let reader = Arc::new(Mutex::new(Reader::new(&self.config, topic, partition)?));
+                    readers.insert((topic.to_owned(), partition), Arc::clone(&reader));
+                    reader
+                }
+            }
+        };
+        let called = tokio::task::spawn_blocking(move || call(&mut reader.lock().unwrap_or_else(PoisonError::into_inner))).await;
+        called.map_err(|_| self.config.unreachable("a read panicked"))?
+    }
+}
+
+#[async_trait]
+impl Log for KafkaLog {
+    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.topics.partitions(topic)
+    }
+
+    async fn append(&self, topic: &str, partition: u32, records: Vec<Record>) -> Result<Vec<u64>, LogError> {
+        self.topics.check(topic, partition, &records)?;
+        let number = i32::try_from(partition).map_err(|_| LogError::UnknownPartition { topic: topic.to_owned(), partition })?;
+        let clock = std::time::Instant::now();
+        let mut sent = Vec::with_capacity(records.len());
+        for record in &records {
+            // In order: the queue is per partition, and an idempotent producer keeps its order over retries.
+            let mut next = FutureRecord::to(topic).partition(number).key(&record.key);
+            if let Some(value) = &record.value {
+                next = next.payload(value);
+            }
+            let delivery = loop {
+                match self.producer.send_result(next) {
+                    Ok(delivery) => break delivery,
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                        if clock.elapsed() > self.config.deadline {
+                            return Err(self.config.unreachable("the producer's queue stays full"));
+                        }
+                        next = again;
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                    Err((error, _)) => return Err(self.config.failure(error)),
+                }
+            };
+            sent.push(delivery);
+        }
+        let mut offsets = Vec::with_capacity(sent.len());
+        for delivery in sent {
+            let delivered = delivery.await.map_err(|_| self.config.unreachable("the producer was dropped"))?;
+            let delivery = delivered.map_err(|(error, _)| self.config.failure(error))?;
+            offsets.push(u64::try_from(delivery.offset).map_err(|_| self.config.unreachable("the broker gave no offset"))?);
+        }
+        metrics::histogram!("log_append_seconds").record(clock.elapsed().as_secs_f64());
+        if let Some(tail) = self.tails.lock().unwrap_or_else(PoisonError::into_inner).get(topic) {
+            tail.bump();
+        }
+        Ok(offsets)
+    }
+
+    async fn read(&self, topic: &str, partition: u32, from: u64, max_records: usize) -> Result<Chunk, LogError> {
+        self.with_reader(topic, partition, move |reader| reader.read(from, max_records)).await
+    }
+
+    async fn start_offset(&self, topic: &str, partition: u32) -> Result<u64, LogError> {
+        Ok(self.with_reader(topic, partition, |reader| reader.bounds()).await?.0)
+    }
+
+    async fn end_offset(&self, topic: &str, partition: u32) -> Result<u64, LogError> {
+        Ok(self.with_reader(topic, partition, |reader| reader.bounds()).await?.1)
+    }
+
+    fn appended(&self, topic: &str) -> Result<watch::Receiver<u64>, LogError> {
+        let partitions = self.topics.partitions(topic)?;
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tail) = tails.get(topic) {
+            return Ok(tail.subscribe());
+        }
+        let tail = Tail::start(&self.config, topic, partitions)?;
+        let news = tail.subscribe();
+        tails.insert(topic.to_owned(), tail);
+        Ok(news)
+    }
+
+    async fn compact(&self, topic: &str, partition: u32, _below: u64) -> Result<u64, LogError> {
+        // The broker compacts by itself, by `cleanup.policy=compact`.
+        self.topics.check(topic, partition, &[]).map(|()| 0)
+    }
+}

@@ -1,0 +1,147 @@
+//! The same suite over a real Apache Kafka, which the test starts on loopback and stops by pid; and what only a broker has.
+//!
+//! One broker for the file (a start takes seconds), so the steps stand in one test.
+
+mod conformance;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ajatus_kafka::{KafkaConfig, KafkaLog, Log, LogError, TopicChange, Topics};
+use conformance::{read_all, record, suite, tombstone, topics};
+
+/// A broker on a folder; stopped when dropped.
+struct Broker {
+    folder: PathBuf,
+    address: String,
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("broker").join(name)
+}
+
+impl Broker {
+    fn start(folder: &Path) -> Self {
+        let started = Command::new(script("start")).arg(folder).output().expect("the start script runs");
+        assert!(started.status.success(), "no broker: {}", String::from_utf8_lossy(&started.stderr));
+        let address = String::from_utf8_lossy(&started.stdout).trim().to_owned();
+        Self { folder: folder.to_path_buf(), address }
+    }
+
+    /// As a power cut would end it.
+    fn kill(&self) {
+        let pid = std::fs::read_to_string(self.folder.join("pid")).expect("a pid");
+        let killed = Command::new("kill").args(["-9", pid.trim()]).status().expect("kill runs");
+        assert!(killed.success());
+        while Path::new(&format!("/proc/{}", pid.trim())).exists() {
+            let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            // Nobody of ours reaps it if the script's shell is gone; dead is dead.
+            if state.split_whitespace().nth(2).is_none_or(|state| state == "Z") {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        std::fs::remove_file(self.folder.join("pid")).expect("removed");
+    }
+
+    async fn log(&self, topics: Topics) -> Arc<KafkaLog> {
+        KafkaLog::connect(KafkaConfig::new(&self.address), topics).await.expect("connected")
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        Command::new(script("stop")).arg(&self.folder).status().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_broker_passes_the_suite_and_loses_nothing_over_kill_9() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(folder.path());
+    let log = broker.log(topics()).await;
+    suite(Arc::clone(&log) as Arc<dyn Log>).await;
+    reads_past_the_holes_of_compaction(&broker).await;
+    applies_topics_and_finds_nothing_to_do_the_second_time(&broker).await;
+
+    let mut acknowledged = Vec::new();
+    for number in 0..100 {
+        acknowledged.extend(log.append("t-kill", 0, vec![record(&number.to_string(), "value")]).await.expect("appended"));
+    }
+    drop(log);
+    broker.kill();
+    let dead = KafkaLog::connect(KafkaConfig { deadline: Duration::from_secs(1), ..KafkaConfig::new(&broker.address) }, topics()).await;
+    let told = dead.err().expect("nobody answers");
+    assert!(matches!(&told, LogError::Unreachable { broker: named, .. } if *named == broker.address), "{told:?}");
+
+    let broker = Broker::start(folder.path());
+    let log = broker.log(topics()).await;
+    let read = read_all(&*log, "t-kill", 0, 0).await;
+    assert_eq!(read.iter().map(|entry| entry.offset).collect::<Vec<_>>(), acknowledged);
+    assert_eq!(read[99].key, b"99");
+}
+
+/// A topic that the broker compacts as fast as it can: superseded records go, readers go on past the holes.
+async fn reads_past_the_holes_of_compaction(broker: &Broker) {
+    let log = broker.log(topics()).await;
+    let made = Command::new("java")
+        .args(["-cp", &format!("{}/*", Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/kafka/libs").display())])
+        .args(["kafka.admin.ConfigCommand", "--bootstrap-server", &broker.address, "--alter", "--entity-type", "topics"])
+        .args(["--entity-name", "t-compact", "--add-config", "segment.ms=100,min.cleanable.dirty.ratio=0.001,delete.retention.ms=0,segment.bytes=1048576"])
+        .output()
+        .expect("java runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for round in 0..20 {
+        log.append("t-compact", 0, vec![record("a", &format!("a{round}")), record("b", &format!("b{round}"))]).await.expect("appended");
+    }
+    log.append("t-compact", 0, vec![tombstone("b")]).await.expect("appended");
+    // Each append rolls a segment by its age; the cleaner takes all but the last.
+    let mut tries = 0;
+    let read = loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        log.append("t-compact", 0, vec![record("tick", &tries.to_string())]).await.expect("appended");
+        let read = read_all(&*log, "t-compact", 0, 0).await;
+        if read.iter().filter(|entry| entry.key == b"a").count() == 1 {
+            break read;
+        }
+        tries += 1;
+        assert!(tries < 200, "the broker did not compact: {} records", read.len());
+    };
+    let a: Vec<_> = read.iter().filter(|entry| entry.key == b"a").collect();
+    assert_eq!(a[0].value.as_deref(), Some(b"a19".as_slice()));
+    assert_eq!(a[0].offset, 38, "its offset is as it was");
+    let from_a_hole = log.read("t-compact", 0, 3, 1).await.expect("a chunk");
+    assert_eq!(from_a_hole.entries[0].offset, 38);
+}
+
+async fn applies_topics_and_finds_nothing_to_do_the_second_time(broker: &Broker) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let load = |text: &str| {
+        let path = folder.path().join("topics.toml");
+        std::fs::write(&path, text).expect("written");
+        Topics::load(&path).expect("topics")
+    };
+    let one = load("[[topic]]\nname = \"t-apply\"\npartitions = 2\ncleanup = \"compact\"\n");
+    let log = broker.log(one).await;
+    assert_eq!(log.apply_topics(false).await.expect("applied"), [], "made when connecting, so nothing is left to do");
+    let more = load("[[topic]]\nname = \"t-apply\"\npartitions = 3\ncleanup = \"delete\"\nretention_days = 1\n");
+    let log = broker.log(more).await;
+    let planned = log.apply_topics(true).await.expect("planned");
+    let done = log.apply_topics(false).await.expect("applied");
+    assert_eq!(planned, done, "a dry run says what would be done");
+    assert!(done.contains(&TopicChange::Partitions { topic: "t-apply".into(), from: 2, to: 3 }), "{done:?}");
+    assert!(done.iter().any(|change| change.to_string().contains("cleanup.policy compact -> delete")), "{done:?}");
+    assert_eq!(log.apply_topics(false).await.expect("applied"), []);
+    let fewer = load("[[topic]]\nname = \"t-apply\"\npartitions = 1\ncleanup = \"delete\"\n");
+    let refused = broker.log(fewer).await.apply_topics(false).await.expect_err("partitions cannot be taken away").to_string();
+    assert!(refused.contains("t-apply"), "{refused}");
+}
+
+#[tokio::test]
+async fn says_within_its_deadline_that_nobody_answers() {
+    let config = KafkaConfig { deadline: Duration::from_secs(1), ..KafkaConfig::new("127.0.0.1:1") };
+    let refused = KafkaLog::connect(config, topics()).await.err().expect("nobody answers").to_string();
+    assert!(refused.contains("127.0.0.1:1"), "{refused}");
+}
