@@ -1,12 +1,20 @@
-//! AjatusCore: the ports to models, and what stands before them (batching, prompts, configuration).
+//! AjatusCore: the ports to models, the batcher before them, the prompts and the chat templates.
 //!
-//! Holds always: a caller gets exactly one answer or error for each request, its own.
-//! Not promised: equal text from a generator on two machines.
-//! After a crash: nothing is kept here; answers that must last are on the log (the memo).
+//! - [`Embedder`], [`Generator`]: the ports ([`port`]).
+//! - [`BatchedEmbedder`]: many callers, one device, full batches.
+//! - [`prompt`]: what the companion is told, versioned files.
+//! - [`template`]: a model's own chat template, rendered; never written by hand.
+//!
+//! Holds always: what is in the ports' comments. Not promised: any particular model; those are adapters in crates of their own.
+//! After a crash: nothing here is kept.
 
+mod batch;
 pub mod port;
+pub mod prompt;
+pub mod template;
 
+pub use batch::{BatchConfig, BatchedEmbedder, Class};
 pub use port::{
-    ChatMessage, ChatRole, Embedder, Embedding, FinishReason, GenerateEvent, GenerateRequest, GenerateStream, Generator,
-    InferenceError, ModelIdentity, Sampling,
+    ChatMessage, ChatRole, Embedder, Embedding, FinishReason, GenerateEvent, GenerateRequest, GenerateStream, Generator, InferenceError,
+    ModelIdentity, Sampling,
 };

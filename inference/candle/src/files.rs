@@ -1,0 +1,68 @@
+//! Files of a model: found, hashed, refused with a reason.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use ajatus_inference::{InferenceError, ModelIdentity};
+
+/// A refusal that names the file.
+pub(crate) fn refuse(path: &Path, reason: impl std::fmt::Display) -> InferenceError {
+    InferenceError::Model { path: path.display().to_string(), reason: reason.to_string() }
+}
+
+/// A failure of the device or of our use of it.
+pub(crate) fn broken(error: impl std::fmt::Display) -> InferenceError {
+    InferenceError::Backend { reason: error.to_string() }
+}
+
+/// Reads a small file of a model.
+pub(crate) fn read(path: &Path) -> Result<String, InferenceError> {
+    std::fs::read_to_string(path).map_err(|error| refuse(path, format!("{error}; run `tools/setup`, or mend the model's path in ajatus.toml")))
+}
+
+/// The weights of a folder: `model.safetensors`, or its numbered parts.
+pub(crate) fn safetensors(folder: &Path) -> Result<Vec<PathBuf>, InferenceError> {
+    let single = folder.join("model.safetensors");
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    let mut parts: Vec<PathBuf> = std::fs::read_dir(folder)
+        .map_err(|error| refuse(folder, format!("{error}; run `tools/setup`, or mend the model's path in ajatus.toml")))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+        .collect();
+    parts.sort();
+    if parts.is_empty() {
+        return Err(refuse(folder, "there is no *.safetensors file; run `tools/setup`, or mend the model's path in ajatus.toml"));
+    }
+    Ok(parts)
+}
+
+/// Names a model by its weights: first 16 hex digits of the BLAKE3 hash over the files in order.
+///
+/// # Errors
+/// [`InferenceError::Model`] if a file cannot be read, or the hash is not the one wanted.
+pub(crate) fn identify(name: &str, files: &[PathBuf], want: Option<&str>) -> Result<ModelIdentity, InferenceError> {
+    let mut hasher = blake3::Hasher::new();
+    for path in files {
+        let file = File::open(path).map_err(|error| refuse(path, error))?;
+        hasher.update_reader(file).map_err(|error| refuse(path, error))?;
+    }
+    let weights: String = hasher.finalize().to_hex().chars().take(16).collect();
+    if let (Some(want), Some(path)) = (want, files.first())
+        && want != weights
+    {
+        return Err(refuse(path, format!("the weights' hash is {weights}, but {want} is configured: another or a damaged file")));
+    }
+    Ok(ModelIdentity { name: name.to_owned(), weights })
+}
+
+/// Threads to use: what is wanted, else one per core.
+pub(crate) fn threads(want: Option<usize>) -> usize {
+    want.filter(|count| *count > 0).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}
+
+/// A pool of its own, so that the model keeps to its threads.
+pub(crate) fn pool(name: &'static str, threads: usize) -> Result<rayon::ThreadPool, InferenceError> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(move |at| format!("{name} {at}")).build().map_err(broken)
+}

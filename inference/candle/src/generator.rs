@@ -1,0 +1,194 @@
+//! Chat: one model, one thread of its own, answers one after the other.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use ajatus_inference::{
+    ChatMessage, FinishReason, GenerateEvent, GenerateRequest, GenerateStream, Generator, InferenceError, ModelIdentity,
+};
+use async_trait::async_trait;
+use tokenizers::Tokenizer;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::files::{broken, identify, pool, threads};
+use crate::sample::Sampler;
+use crate::stream::{Grown, TextStream};
+use crate::weights::{Loaded, Network, files, load};
+
+/// Requests waiting at most.
+const QUEUE: usize = 32;
+
+/// Which model and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GeneratorConfig {
+    /// A GGUF file, a folder with one, or a folder with safetensors.
+    pub path: PathBuf,
+    /// Name people use.
+    pub name: String,
+    /// First 16 hex digits of the weights' BLAKE3 hash; another file is refused. Default: not checked.
+    pub weights: Option<String>,
+    /// Threads. Default: one per core.
+    pub threads: Option<usize>,
+    /// Tokens of prompt and answer together at most. Default: what the model's file says, at most 8,192.
+    pub context_tokens: Option<usize>,
+}
+
+struct Job {
+    tokens: Vec<u32>,
+    request: GenerateRequest,
+    events: mpsc::Sender<Result<GenerateEvent, InferenceError>>,
+}
+
+/// What rendering and counting need, shared with the model's thread.
+struct Words {
+    tokenizer: Tokenizer,
+    template: ajatus_inference::template::ChatTemplate,
+    ends: Vec<u32>,
+    adds_special: bool,
+    context: usize,
+}
+
+/// A chat model in this process.
+pub struct CandleGenerator {
+    identity: ModelIdentity,
+    words: Arc<Words>,
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl CandleGenerator {
+    /// Loads a model. Blocks: call it off the reactor.
+    ///
+    /// # Errors
+    /// [`InferenceError::Model`] naming the file: missing, damaged, another architecture, another hash.
+    #[expect(clippy::needless_pass_by_value, reason = "a configuration is given away")]
+    pub fn load(config: GeneratorConfig) -> Result<Self, InferenceError> {
+        let weights = files(&config.path)?;
+        let identity = identify(&config.name, &weights, config.weights.as_deref())?;
+        let Loaded { network, tokenizer, template, ends, context, adds_special } = load(&weights)?;
+        let context = config.context_tokens.map_or(context, |wanted| wanted.clamp(16, context));
+        let words = Arc::new(Words { tokenizer, template, ends, adds_special, context });
+        let pool = pool("chat", threads(config.threads))?;
+        let (jobs, inbox) = sync_channel(QUEUE);
+        let shared = Arc::clone(&words);
+        let thread = std::thread::Builder::new().name("chat model".to_owned()).spawn(move || run(network, &shared, &pool, &inbox));
+        Ok(Self { identity, words, jobs: Some(jobs), thread: Some(thread.map_err(broken)?) })
+    }
+
+    fn tokens(words: &Words, messages: &[ChatMessage]) -> Result<Vec<u32>, InferenceError> {
+        let text = words.template.render(messages)?;
+        let encoding = words.tokenizer.encode(text, words.adds_special).map_err(|error| InferenceError::Input { reason: error.to_string() })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+}
+
+impl Drop for CandleGenerator {
+    fn drop(&mut self) {
+        // The thread ends when nobody can send; an answer it is at ends when its caller has left, or is finished.
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+#[async_trait]
+impl Generator for CandleGenerator {
+    fn model(&self) -> &ModelIdentity {
+        &self.identity
+    }
+
+    fn context_tokens(&self) -> usize {
+        self.words.context
+    }
+
+    async fn count_tokens(&self, messages: &[ChatMessage]) -> Result<usize, InferenceError> {
+        Self::tokens(&self.words, messages).map(|tokens| tokens.len())
+    }
+
+    async fn generate(&self, request: GenerateRequest) -> Result<GenerateStream, InferenceError> {
+        let tokens = Self::tokens(&self.words, &request.messages)?;
+        if tokens.len() >= self.words.context {
+            return Err(InferenceError::Input {
+                reason: format!("the prompt has {} tokens, but the context holds {} with the answer", tokens.len(), self.words.context),
+            });
+        }
+        let (events, stream) = mpsc::channel(64);
+        let jobs = self.jobs.as_ref().ok_or_else(|| broken("the model was closed"))?;
+        match jobs.try_send(Job { tokens, request, events }) {
+            Ok(()) => Ok(Box::pin(ReceiverStream::new(stream))),
+            Err(TrySendError::Full(_)) => Err(InferenceError::Overloaded { waiting: QUEUE, limit: QUEUE }),
+            Err(TrySendError::Disconnected(_)) => Err(broken("the chat model's thread has ended")),
+        }
+    }
+}
+
+fn run(mut network: Network, words: &Words, pool: &rayon::ThreadPool, inbox: &Receiver<Job>) {
+    while let Ok(job) = inbox.recv() {
+        if job.events.is_closed() {
+            continue;
+        }
+        let clock = std::time::Instant::now();
+        let ended = pool.install(|| answer(&mut network, words, &job));
+        metrics::histogram!("inference_generate_seconds").record(clock.elapsed().as_secs_f64());
+        // A caller who left hears nothing.
+        if let Some(last) = ended.unwrap_or_else(|error| Some(Err(error))) {
+            job.events.blocking_send(last).ok();
+        }
+    }
+}
+
+type Event = Result<GenerateEvent, InferenceError>;
+
+/// Generates one answer; the last event, or none if the caller left.
+fn answer(network: &mut Network, words: &Words, job: &Job) -> Result<Option<Event>, InferenceError> {
+    network.clear().map_err(broken)?;
+    let mut position = 0;
+    let mut logits = None;
+    // In runs, so that a caller who left is noticed before the whole prompt is read.
+    for run in job.tokens.chunks(network.run_length()) {
+        if job.events.is_closed() {
+            return Ok(None);
+        }
+        logits = Some(network.forward(run, position).map_err(broken)?);
+        position += run.len();
+    }
+    let mut logits = logits.ok_or_else(|| InferenceError::Input { reason: "the prompt is empty".to_owned() })?;
+    let mut sampler = Sampler::new(&job.request.sampling);
+    let mut text = TextStream::new(&words.tokenizer, &job.request.stop);
+    let most = job.request.max_tokens.min(words.context - job.tokens.len());
+    let mut reason = FinishReason::Length;
+    while text.tokens().len() < most {
+        let token = sampler.next(&logits, text.tokens()).map_err(broken)?;
+        if words.ends.contains(&token) {
+            reason = FinishReason::Stop;
+            break;
+        }
+        let (grown, stopped) = match text.push(token).map_err(broken)? {
+            Grown::Text(grown) => (grown, false),
+            Grown::Stopped(grown) => (grown, true),
+        };
+        if !grown.is_empty() && job.events.blocking_send(Ok(GenerateEvent::Text(grown))).is_err() {
+            return Ok(None);
+        }
+        if stopped {
+            reason = FinishReason::Stop;
+            break;
+        }
+        if job.events.is_closed() {
+            return Ok(None);
+        }
+        if text.tokens().len() < most {
+            logits = network.forward(&[token], position).map_err(broken)?;
+            position += 1;
+        }
+    }
+    let completion_tokens = text.tokens().len();
+    let rest = text.finish();
+    if !rest.is_empty() && job.events.blocking_send(Ok(GenerateEvent::Text(rest))).is_err() {
+        return Ok(None);
+    }
+    Ok(Some(Ok(GenerateEvent::Done { reason, prompt_tokens: job.tokens.len(), completion_tokens })))
+}
