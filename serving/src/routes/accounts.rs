@@ -1,0 +1,64 @@
+//! Accounts: sign up, and who am I.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::auth::Who;
+use crate::body::Json;
+use crate::problem::Problem;
+use crate::server::App;
+
+/// Characters of a login at most.
+const MAX_LOGIN: usize = 200;
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewAccount {
+    /// Name or mail address; case does not matter.
+    login: String,
+    /// 8 characters at least, 256 bytes at most.
+    password: String,
+}
+
+/// A person who may sign in.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Account {
+    id: Uuid,
+    login: String,
+    created_at: DateTime<Utc>,
+}
+
+impl From<ajatus_memory::postgres::Account> for Account {
+    fn from(account: ajatus_memory::postgres::Account) -> Self {
+        Self { id: account.id.0, login: account.login, created_at: account.created_at }
+    }
+}
+
+/// Signs up.
+#[utoipa::path(post, path = "/v1/accounts", tag = "accounts", request_body = NewAccount, responses(
+    (status = 201, body = Account), (status = 409, description = "the login is taken", body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn create_account(
+    State(app): State<App>,
+    Json(wanted): Json<NewAccount>,
+) -> Result<(StatusCode, axum::Json<Account>), Problem> {
+    let login = wanted.login.trim();
+    let length = login.chars().count();
+    if length == 0 || length > MAX_LOGIN || login.chars().any(char::is_control) {
+        return Err(Problem::invalid("invalid_login", format!("the login must have 1 to {MAX_LOGIN} printable characters")));
+    }
+    let hash = app.passwords.hash(wanted.password).await.map_err(|reason| Problem::invalid("invalid_password", reason))?;
+    let account = app.db.create_account(&app.keys, login, Some(&hash)).await?;
+    Ok((StatusCode::CREATED, axum::Json(account.into())))
+}
+
+/// Who is signed in.
+#[utoipa::path(get, path = "/v1/me", tag = "accounts", security(("access_token" = [])), responses(
+    (status = 200, body = Account), (status = 401, body = Problem)))]
+pub(crate) async fn get_me(State(app): State<App>, who: Who) -> Result<axum::Json<Account>, Problem> {
+    let account = app.db.account(&app.keys, who.user).await?.ok_or_else(|| Problem::not_found("account"))?;
+    Ok(axum::Json(account.into()))
+}
