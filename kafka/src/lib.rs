@@ -16,7 +16,7 @@ mod topics;
 pub mod wire;
 
 pub use embedded::EmbeddedLog;
-pub use kafka::{KafkaConfig, KafkaLog, TopicChange};
+pub use kafka::{KafkaConfig, KafkaLog, TopicChange, topics_apply};
 pub use log::{Chunk, Entry, Log, LogError, Record};
 pub use partition::partition_for_user;
 pub use topics::{Cleanup, Topic, Topics};

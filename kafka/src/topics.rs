@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ajatus_events::topic;
 use serde::Deserialize;
 
 use crate::log::LogError;
@@ -29,6 +30,29 @@ pub struct Topic {
     /// Days kept, for [`Cleanup::Delete`]; `None`: for ever.
     #[serde(default)]
     pub retention_days: Option<u32>,
+}
+
+impl Topic {
+    /// The refusal to drop partitions; `at` is where the log is.
+    pub(crate) fn would_lose_partitions(&self, has: u32, at: &str) -> LogError {
+        LogError::Corrupt {
+            reason: format!(
+                "topic {:?} has {has} partitions in {at}, but topics.toml says {}; partitions cannot be taken away",
+                self.name, self.partitions
+            ),
+        }
+    }
+
+    /// The refusal to move keys away from what they replace; `at` is where the log is.
+    pub(crate) fn would_move_keys(&self, has: u32, at: &str) -> LogError {
+        LogError::Corrupt {
+            reason: format!(
+                "topic {:?} has {has} partitions in {at}, but topics.toml says {}; it holds records and is compacted by key, \
+                 so another number would part keys from what they replace; change it only while the topic is empty",
+                self.name, self.partitions
+            ),
+        }
+    }
 }
 
 /// All topics.
@@ -73,12 +97,21 @@ impl Topics {
             if !(1..=1_000).contains(&topic.partitions) {
                 return Err(format!("topic {:?} has {} partitions, but 1 to 1,000 are possible", topic.name, topic.partitions));
             }
+            if topic.cleanup == Cleanup::Compact && topic.retention_days.is_some() {
+                return Err(format!("topic {:?} is compacted, so its retention_days would do nothing; leave it out", topic.name));
+            }
             if !seen.insert(&topic.name) {
                 return Err(format!("topic {:?} stands there twice", topic.name));
             }
         }
         if !(1 << 10..=64 << 20).contains(&topics.max_record_bytes) {
             return Err(format!("max_record_bytes is {}, but 1 KiB to 64 MiB are possible", topics.max_record_bytes));
+        }
+        // One user's records lie on the same partition of all three.
+        let of_users = [topic::INTERACTIONS, topic::MODEL_ANSWERS, topic::MEMORY_CHANGES];
+        let counts: Vec<u32> = of_users.iter().filter_map(|name| topics.get(name)).map(|topic| topic.partitions).collect();
+        if counts.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Err(format!("topics {} have {counts:?} partitions, but must have as many each", of_users.join(", ")));
         }
         Ok(topics)
     }
@@ -117,8 +150,6 @@ impl Topics {
 
 #[cfg(test)]
 mod tests {
-    use ajatus_events::topic;
-
     use super::*;
 
     #[test]
@@ -137,6 +168,8 @@ mod tests {
             (format!("{base}retention = 3\n"), "retention"),
             (base.replace("compact", "shrink"), "shrink"),
             (base.replace("= 1", "= 0"), "partitions"),
+            (format!("{base}retention_days = 3\n"), "retention_days"),
+            (format!("{}{}", base.replace("\"a\"", "\"interactions\""), base.replace("\"a\"", "\"memory-changes\"").replace("= 1", "= 2")), "[1, 2]"),
             (base.replace("\"a\"", "\"a b\""), "a b"),
             (format!("{base}{base}"), "twice"),
             ("max_record_bytes = 3\n".to_owned() + base, "max_record_bytes"),

@@ -4,13 +4,17 @@
 
 mod conformance;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ajatus_kafka::{KafkaConfig, KafkaLog, Log, LogError, TopicChange, Topics};
+use ajatus_kafka::{KafkaConfig, KafkaLog, Log, LogError, TopicChange, Topics, topics_apply};
 use conformance::{read_all, record, suite, tombstone, topics};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 
 /// A broker on a folder; stopped when dropped.
 struct Broker {
@@ -66,33 +70,55 @@ async fn a_real_broker_passes_the_suite_and_loses_nothing_over_kill_9() {
     reads_past_the_holes_of_compaction(&broker).await;
     applies_topics_and_finds_nothing_to_do_the_second_time(&broker).await;
 
-    let mut acknowledged = Vec::new();
-    for number in 0..100 {
-        acknowledged.extend(log.append("t-kill", 0, vec![record(&number.to_string(), "value")]).await.expect("appended"));
-    }
     drop(log);
-    broker.kill();
+    let acknowledged = kill_while_appending(&broker).await;
     let dead = KafkaLog::connect(KafkaConfig { deadline: Duration::from_secs(1), ..KafkaConfig::new(&broker.address) }, topics()).await;
     let told = dead.err().expect("nobody answers");
     assert!(matches!(&told, LogError::Unreachable { broker: named, .. } if *named == broker.address), "{told:?}");
 
     let broker = Broker::start(folder.path());
     let log = broker.log(topics()).await;
-    let read = read_all(&*log, "t-kill", 0, 0).await;
-    assert_eq!(read.iter().map(|entry| entry.offset).collect::<Vec<_>>(), acknowledged);
-    assert_eq!(read[99].key, b"99");
+    let read: BTreeMap<u64, Vec<u8>> = read_all(&*log, "t-kill", 0, 0).await.into_iter().map(|entry| (entry.offset, entry.key)).collect();
+    for (number, offset) in acknowledged.iter().enumerate() {
+        assert_eq!(read.get(offset), Some(&number.to_string().into_bytes()), "record {number} was acknowledged at offset {offset}");
+    }
+    log.append("t-kill", 0, vec![record("after", "v")]).await.expect("it goes on");
+}
+
+/// Appends one after another, kills the broker while that goes on, and returns the offsets that were acknowledged.
+async fn kill_while_appending(broker: &Broker) -> Vec<u64> {
+    let config = KafkaConfig { deadline: Duration::from_secs(3), ..KafkaConfig::new(&broker.address) };
+    let log = KafkaLog::connect(config, topics()).await.expect("connected");
+    let (count, mut counted) = tokio::sync::watch::channel(0);
+    let writer = tokio::spawn(async move {
+        let mut offsets = Vec::new();
+        loop {
+            match log.append("t-kill", 0, vec![record(&offsets.len().to_string(), "value")]).await {
+                Ok(offset) => offsets.extend(offset),
+                Err(error) => return (offsets, error),
+            }
+            count.send_replace(offsets.len());
+        }
+    });
+    counted.wait_for(|count| *count >= 200).await.expect("the writer goes on");
+    broker.kill();
+    let (offsets, refused) = writer.await.expect("the writer");
+    assert!(offsets.len() >= 200 && matches!(refused, LogError::Unreachable { .. }), "{refused:?}");
+    offsets
 }
 
 /// A topic that the broker compacts as fast as it can: superseded records go, readers go on past the holes.
 async fn reads_past_the_holes_of_compaction(broker: &Broker) {
     let log = broker.log(topics()).await;
-    let made = Command::new("java")
-        .args(["-cp", &format!("{}/*", Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/kafka/libs").display())])
-        .args(["kafka.admin.ConfigCommand", "--bootstrap-server", &broker.address, "--alter", "--entity-type", "topics"])
-        .args(["--entity-name", "t-compact", "--add-config", "segment.ms=100,min.cleanable.dirty.ratio=0.001,delete.retention.ms=0,segment.bytes=1048576"])
-        .output()
-        .expect("java runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &broker.address).create().expect("a client");
+    let fast = AlterConfig::new(ResourceSpecifier::Topic("t-compact"))
+        .set("cleanup.policy", "compact")
+        .set("segment.ms", "100")
+        .set("segment.bytes", "1048576")
+        .set("min.cleanable.dirty.ratio", "0.001")
+        .set("delete.retention.ms", "0");
+    let made = admin.alter_configs(&[fast], &AdminOptions::new()).await.expect("an answer");
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
     for round in 0..20 {
         log.append("t-compact", 0, vec![record("a", &format!("a{round}")), record("b", &format!("b{round}"))]).await.expect("appended");
     }
@@ -114,6 +140,13 @@ async fn reads_past_the_holes_of_compaction(broker: &Broker) {
     assert_eq!(a[0].offset, 38, "its offset is as it was");
     let from_a_hole = log.read("t-compact", 0, 3, 1).await.expect("a chunk");
     assert_eq!(from_a_hole.entries[0].offset, 38);
+
+    // Settings that are not ours stay when ours are mended.
+    let mended = log.apply_topics(false).await.expect("applied");
+    assert!(mended.iter().any(|change| change.to_string().starts_with("t-compact: max.message.bytes")), "{mended:?}");
+    let known = admin.describe_configs(&[ResourceSpecifier::Topic("t-compact")], &AdminOptions::new()).await.expect("an answer");
+    let segment = known[0].as_ref().expect("settings").get("segment.ms").and_then(|entry| entry.value.clone());
+    assert_eq!(segment.as_deref(), Some("100"));
 }
 
 async fn applies_topics_and_finds_nothing_to_do_the_second_time(broker: &Broker) {
@@ -123,20 +156,34 @@ async fn applies_topics_and_finds_nothing_to_do_the_second_time(broker: &Broker)
         std::fs::write(&path, text).expect("written");
         Topics::load(&path).expect("topics")
     };
+    let config = KafkaConfig::new(&broker.address);
     let one = load("[[topic]]\nname = \"t-apply\"\npartitions = 2\ncleanup = \"compact\"\n");
-    let log = broker.log(one).await;
-    assert_eq!(log.apply_topics(false).await.expect("applied"), [], "made when connecting, so nothing is left to do");
+    let created = [TopicChange::Created { topic: "t-apply".into(), partitions: 2 }];
+    assert_eq!(topics_apply(&config, &one, true).await.expect("planned"), created);
+    assert_eq!(topics_apply(&config, &one, false).await.expect("applied"), created, "the dry run made nothing");
+    assert_eq!(topics_apply(&config, &one, false).await.expect("applied"), []);
     let more = load("[[topic]]\nname = \"t-apply\"\npartitions = 3\ncleanup = \"delete\"\nretention_days = 1\n");
-    let log = broker.log(more).await;
-    let planned = log.apply_topics(true).await.expect("planned");
-    let done = log.apply_topics(false).await.expect("applied");
+    let planned = topics_apply(&config, &more, true).await.expect("planned");
+    let done = topics_apply(&config, &more, false).await.expect("applied");
     assert_eq!(planned, done, "a dry run says what would be done");
     assert!(done.contains(&TopicChange::Partitions { topic: "t-apply".into(), from: 2, to: 3 }), "{done:?}");
     assert!(done.iter().any(|change| change.to_string().contains("cleanup.policy compact -> delete")), "{done:?}");
+    let told = serde_json::to_value(&done[0]).expect("JSON");
+    assert_eq!(told, serde_json::json!({"change": "partitions", "topic": "t-apply", "from": 2, "to": 3}));
+    let log = broker.log(more).await;
     assert_eq!(log.apply_topics(false).await.expect("applied"), []);
-    let fewer = load("[[topic]]\nname = \"t-apply\"\npartitions = 1\ncleanup = \"delete\"\n");
-    let refused = broker.log(fewer).await.apply_topics(false).await.expect_err("partitions cannot be taken away").to_string();
-    assert!(refused.contains("t-apply"), "{refused}");
+    log.append("t-apply", 2, vec![record("k", "v")]).await.expect("the new partition takes records");
+
+    // A refusal comes before any change: `t-new`, named first, is not made.
+    let new = "[[topic]]\nname = \"t-new\"\npartitions = 1\ncleanup = \"compact\"\n";
+    let fewer = load(&format!("{new}[[topic]]\nname = \"t-apply\"\npartitions = 1\ncleanup = \"delete\"\n"));
+    let refused = topics_apply(&config, &fewer, false).await.expect_err("partitions cannot be taken away").to_string();
+    assert!(refused.contains("t-apply") && refused.contains("taken away"), "{refused}");
+    let moved = load(&format!("{new}[[topic]]\nname = \"t-apply\"\npartitions = 4\ncleanup = \"compact\"\n"));
+    let refused = topics_apply(&config, &moved, false).await.expect_err("keys would move").to_string();
+    assert!(refused.contains("t-apply") && refused.contains("part keys"), "{refused}");
+    let made = topics_apply(&config, &load(new), true).await.expect("planned");
+    assert_eq!(made, [TopicChange::Created { topic: "t-new".into(), partitions: 1 }]);
 }
 
 #[tokio::test]

@@ -7,8 +7,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
-use ajatus_kafka::{EmbeddedLog, Log, LogError, Topics};
+use ajatus_kafka::{EmbeddedLog, Log, LogError, Record, Topics};
+use rand::{RngCore as _, SeedableRng as _};
 use conformance::{read_all, record, suite, tombstone, topics};
 
 fn open(path: &Path) -> Arc<EmbeddedLog> {
@@ -83,14 +85,19 @@ async fn refuses_a_folder_that_another_log_holds() {
 async fn refuses_a_folder_of_garbage_and_leaves_it_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     drop(open(folder.path()));
+    let mut spoilt = Vec::new();
     for entry in std::fs::read_dir(folder.path()).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_file() && path.file_name().is_some_and(|name| name != "lock") {
             std::fs::write(&path, b"garbage").expect("written");
+            spoilt.push(path);
         }
     }
-    let refused = EmbeddedLog::open(folder.path(), topics());
-    assert!(refused.is_err());
+    let refused = EmbeddedLog::open(folder.path(), topics()).err().expect("refused").to_string();
+    assert!(refused.contains(&*folder.path().to_string_lossy()), "{refused}");
+    for path in spoilt {
+        assert_eq!(std::fs::read(&path).expect("still there"), b"garbage", "{path:?}");
+    }
 }
 
 #[tokio::test]
@@ -100,22 +107,116 @@ async fn a_file_in_place_of_the_folder_is_a_clear_error() {
     assert!(refused.contains(&*file.path().to_string_lossy()), "{refused}");
 }
 
-/// The child of the next test: appends and says what was acknowledged, until it is killed.
+#[tokio::test]
+async fn wakes_readers_though_the_writer_gave_up_waiting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(folder.path());
+    let mut news = log.appended("t-wake").expect("news");
+    news.borrow_and_update();
+    // Asked once, which hands the record to the log, and dropped.
+    let given_up = tokio::time::timeout(Duration::ZERO, log.append("t-wake", 0, vec![record("k", "v")])).await;
+    tokio::time::timeout(Duration::from_secs(10), news.changed()).await.expect("woken").expect("the log lives");
+    assert_eq!(read_all(&*log, "t-wake", 0, 0).await.len(), 1, "{given_up:?}");
+}
+
+#[tokio::test]
+async fn refuses_another_number_of_partitions_once_keys_lie_on_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let with = |partitions: u32, cleanup: &str| {
+        let path = folder.path().join("topics.toml");
+        std::fs::write(&path, format!("[[topic]]\nname = \"t\"\npartitions = {partitions}\ncleanup = \"{cleanup}\"\n")).expect("written");
+        EmbeddedLog::open(&folder.path().join("log"), Topics::load(&path).expect("topics"))
+    };
+    // While it is empty any number will do.
+    drop(with(2, "compact").expect("two"));
+    drop(with(4, "compact").expect("four"));
+    let log = with(3, "compact").expect("three");
+    log.append("t", 2, vec![record("k", "v")]).await.expect("appended");
+    drop(log);
+    let refused = |partitions, cleanup| with(partitions, cleanup).err().expect("refused").to_string();
+    assert!(refused(4, "compact").contains("part keys"));
+    assert!(refused(2, "delete").contains("cannot be taken away"));
+    // Without keys to keep together more partitions do no harm.
+    let log = with(4, "delete").expect("four");
+    log.append("t", 3, vec![record("k", "v")]).await.expect("appended");
+    assert_eq!(read_all(&*log, "t", 2, 0).await.len(), 1);
+}
+
+/// The child of the next tests: appends batches of three and says what was acknowledged, until it is killed or refused.
 #[test]
 fn child_appends_for_ever() {
     let Ok(path) = std::env::var("AJATUS_TEST_LOG_CHILD") else { return };
+    let value_bytes: usize = std::env::var("AJATUS_TEST_LOG_VALUE_BYTES").map_or(5, |text| text.parse().expect("a number"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let log = open(Path::new(&path));
         let mut number = log.end_offset("t-kill", 0).await.expect("an end");
-        loop {
-            let batch = (0..3).map(|at| record(&format!("{}", number + at), "value")).collect();
-            let offsets = log.append("t-kill", 0, batch).await.expect("appended");
-            number += 3;
+        let mut refusals = 0;
+        while refusals < 2 {
+            let batch = (0..3).map(|at| Record { key: (number + at).to_string().into_bytes(), value: Some(noise(number + at, value_bytes)) }).collect();
+            let told = match log.append("t-kill", 0, batch).await {
+                Ok(offsets) => {
+                    number += 3;
+                    format!("acknowledged {}", offsets[2])
+                }
+                Err(error) => {
+                    refusals += 1;
+                    format!("refused {error}")
+                }
+            };
             let mut out = std::io::stdout().lock();
-            writeln!(out, "acknowledged {}", offsets[2]).and_then(|()| out.flush()).expect("told");
+            writeln!(out, "{told}").and_then(|()| out.flush()).expect("told");
         }
     });
+}
+
+/// What record `number` of the child holds; does not compress.
+fn noise(number: u64, bytes: usize) -> Vec<u8> {
+    let mut value = vec![0; bytes];
+    rand::rngs::SmallRng::seed_from_u64(number).fill_bytes(&mut value);
+    value
+}
+
+/// No file of the child may grow past 64 MiB, which the log's journal reaches: writes fail as they do on a full disk, in the
+/// middle of a record.
+#[tokio::test]
+async fn loses_nothing_acknowledged_when_a_write_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let exe = std::env::current_exe().expect("this test");
+    let mut child = Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 65536; exec \"$@\"", "limited"])
+        .arg(exe)
+        .args(["child_appends_for_ever", "--exact", "--nocapture", "--test-threads=1"])
+        .env("AJATUS_TEST_LOG_CHILD", folder.path())
+        .env("AJATUS_TEST_LOG_VALUE_BYTES", "300000")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a child");
+    let (mut acknowledged, mut refused) = (0, Vec::new());
+    for line in BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok) {
+        if let Some((_, offset)) = line.split_once("acknowledged ") {
+            assert!(refused.is_empty(), "something was taken after a refusal");
+            acknowledged = offset.trim().parse().expect("an offset");
+            assert!(acknowledged < 1_000, "nothing was refused");
+        } else if let Some((_, reason)) = line.split_once("refused ") {
+            refused.push(reason.to_owned());
+        }
+    }
+    child.wait().expect("reaped");
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(refused.iter().all(|reason| reason.contains(&*folder.path().to_string_lossy())), "{refused:?}");
+
+    let log = open(folder.path());
+    let read = read_all(&*log, "t-kill", 0, 0).await;
+    assert!(read.len() as u64 > acknowledged, "{acknowledged} was acknowledged, {} records are there", read.len());
+    assert_eq!(read.len() % 3, 0, "a batch is there whole or not at all");
+    for (at, entry) in read.iter().enumerate() {
+        assert_eq!(entry.offset, at as u64);
+        assert!(entry.value.as_deref() == Some(&*noise(entry.offset, 300_000)), "record {at} is not what was written");
+    }
+    let next = log.append("t-kill", 0, vec![record("k", "v")]).await.expect("with room again, it goes on");
+    assert_eq!(next, [read.len() as u64]);
 }
 
 #[tokio::test]
@@ -142,6 +243,7 @@ async fn loses_nothing_acknowledged_over_ten_kills() {
         assert!(read.len() as u64 > acknowledged, "round {round}: {acknowledged} was acknowledged, {} records are there", read.len());
         for (at, entry) in read.iter().enumerate() {
             assert_eq!((entry.offset, entry.key.clone()), (at as u64, at.to_string().into_bytes()), "round {round}");
+            assert!(entry.value.as_deref() == Some(&*noise(entry.offset, 5)), "round {round}: record {at} is not what was written");
         }
         assert_eq!(read.len() % 3, 0, "a batch is there whole or not at all");
         log.close().await;

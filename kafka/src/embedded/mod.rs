@@ -5,9 +5,12 @@
 //! the last records.
 //!
 //! Holds always: `append` returns after the sync that covers it; readers see synced records only; one process at a time.
+//! After a write or sync that failed, nothing is taken until the log is opened again (what a disk has after a failed sync cannot
+//! be known without reading it again); reads go on.
 //! Not promised: that compaction also empties the write-ahead journal at once (it does as the journal turns over, at 64 MB).
 //! After a crash: fjall replays its journal; a batch is there whole or not at all.
 
+mod layout;
 mod record;
 mod writer;
 
@@ -33,6 +36,8 @@ struct Partition {
     keyspace: Keyspace,
     /// Next offset, counting synced records only.
     end: AtomicU64,
+    /// Of its topic; the writer rings it, so that a caller that gave up waiting takes nobody's wake-up with it.
+    news: watch::Sender<u64>,
 }
 
 /// The log inside this process; see the module's comment.
@@ -48,15 +53,17 @@ impl EmbeddedLog {
     /// Opens the log in a folder, which is made if need be. Blocks: call it off the reactor.
     ///
     /// # Errors
-    /// [`LogError::Locked`] if another process holds it; [`LogError::Corrupt`] if the files are not ours.
+    /// [`LogError::Locked`] if another process, or another log of this one, holds it; [`LogError::Corrupt`] if the files are
+    /// not ours, or hold records that `topics` has no partition for; [`LogError::Io`] and [`LogError::DiskFull`].
     pub fn open(path: &Path, topics: Topics) -> Result<Arc<Self>, LogError> {
         let failed = |error| failure(path, error);
         std::fs::create_dir_all(path).map_err(|source| LogError::Io { path: path.display().to_string(), source })?;
         let db = Database::builder(path).worker_threads(2).open().map_err(failed)?;
         let positions = db.keyspace("positions", KeyspaceCreateOptions::default).map_err(failed)?;
+        layout::settle(path, &db, &positions, &topics)?;
         let (mut partitions, mut news) = (HashMap::new(), HashMap::new());
         for topic in topics.iter() {
-            let mut list = Vec::new();
+            let (mut list, bell) = (Vec::new(), watch::Sender::new(0));
             for number in 0..topic.partitions {
                 let name = format!("{}.{number}", topic.name);
                 let keyspace = db.keyspace(&name, KeyspaceCreateOptions::default).map_err(failed)?;
@@ -64,16 +71,17 @@ impl EmbeddedLog {
                     Some(bytes) => record::offset(&bytes).ok_or_else(|| LogError::Corrupt { reason: format!("the position of {name} is not one") })?,
                     None => 0,
                 };
-                list.push(Arc::new(Partition { name, keyspace, end: AtomicU64::new(end) }));
+                list.push(Arc::new(Partition { name, keyspace, end: AtomicU64::new(end), news: bell.clone() }));
             }
             partitions.insert(topic.name.clone(), list);
-            news.insert(topic.name.clone(), watch::Sender::new(0));
+            news.insert(topic.name.clone(), bell);
         }
         let writer = Writer::start(path.to_path_buf(), db, positions)?;
         Ok(Arc::new(Self { path: path.to_path_buf(), topics, partitions, news, writer: Mutex::new(Some(writer)) }))
     }
 
-    /// Ends the writer after what it has taken; later appends are refused.
+    /// Ends the writer after what it has taken; later appends are refused, reads go on. The folder is free for another log
+    /// once this one is dropped.
     pub async fn close(&self) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
@@ -96,6 +104,15 @@ impl EmbeddedLog {
     }
 }
 
+impl Drop for EmbeddedLog {
+    /// Waits for the writer, which has nothing left to do: nobody can wait for an append of a log that is dropped.
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            writer.join();
+        }
+    }
+}
+
 #[async_trait]
 impl Log for EmbeddedLog {
     fn partitions(&self, topic: &str) -> Result<u32, LogError> {
@@ -111,9 +128,6 @@ impl Log for EmbeddedLog {
         let target = Arc::clone(self.partition(topic, partition)?);
         let offsets = self.order(|reply| Order::Append { target, records, reply }).await?;
         metrics::histogram!("log_append_seconds").record(clock.elapsed().as_secs_f64());
-        if let Some(news) = self.news.get(topic) {
-            news.send_modify(|count| *count += 1);
-        }
         Ok(offsets)
     }
 
@@ -191,15 +205,36 @@ impl Log for EmbeddedLog {
 fn failure(path: &Path, error: fjall::Error) -> LogError {
     let path = path.display().to_string();
     let io = |source: std::io::Error, path: String| {
-        if source.kind() == std::io::ErrorKind::StorageFull { LogError::DiskFull { path } } else { LogError::Io { path, source } }
+        match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => LogError::DiskFull { path },
+            _ => LogError::Io { path, source },
+        }
     };
     match error {
         fjall::Error::Locked => LogError::Locked { path },
         fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => io(source, path),
         fjall::Error::Poisoned => LogError::Io {
             path,
-            source: std::io::Error::other("an earlier write or sync failed, so nothing more is taken; mend the disk and start again"),
+            source: std::io::Error::other("an earlier write or sync failed, so nothing more is taken; mend the disk, or free some space, and start again"),
         },
         other => LogError::Corrupt { reason: format!("{path}: {other:?}; restore the folder from a backup, or move it away to start empty") },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn tells_a_full_disk_from_another_failure_and_both_name_the_folder() {
+        let told = |kind: ErrorKind| failure(Path::new("data/log"), fjall::Error::Io(Error::from(kind)));
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+            assert!(matches!(told(kind), LogError::DiskFull { path } if path == "data/log"), "{kind}");
+        }
+        assert!(matches!(told(ErrorKind::PermissionDenied), LogError::Io { path, .. } if path == "data/log"));
+        let deeper = fjall::Error::Storage(fjall::LsmError::Io(Error::from(ErrorKind::StorageFull)));
+        assert!(matches!(failure(Path::new("x"), deeper), LogError::DiskFull { .. }));
     }
 }

@@ -93,7 +93,8 @@ impl State {
     #[expect(clippy::type_complexity, reason = "what an order holds")]
     fn append(&self, appends: Vec<(Arc<Partition>, Vec<Record>, oneshot::Sender<Result<Vec<u64>, LogError>>)>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-        let mut batch = self.db.batch();
+        // Synced before the memory tables take it: nothing is seen that a crash could take back.
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
         let mut ends: HashMap<String, (Arc<Partition>, u64)> = HashMap::new();
         let mut waiting: Vec<Waiting> = Vec::with_capacity(appends.len());
         for (target, records, reply) in appends {
@@ -109,11 +110,11 @@ impl State {
         for (name, (_, end)) in &ends {
             batch.insert(&self.positions, name.as_bytes().to_vec(), record::key(*end).to_vec());
         }
-        let written = batch.commit().and_then(|()| self.db.persist(PersistMode::SyncData));
-        match written {
+        match batch.commit() {
             Ok(()) => {
                 for (target, end) in ends.into_values() {
                     target.end.store(end, Ordering::Release);
+                    target.news.send_modify(|count| *count += 1);
                 }
                 for (reply, offsets) in waiting {
                     // Nobody waits any more: it is written all the same.

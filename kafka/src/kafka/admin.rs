@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
@@ -81,11 +82,20 @@ fn settings(topic: &Topic, topics: &Topics) -> BTreeMap<&'static str, String> {
 
 pub(super) async fn apply(config: &KafkaConfig, topics: &Topics, mode: Mode) -> Result<Vec<TopicChange>, LogError> {
     let admin: AdminClient<DefaultClientContext> = config.client().create().map_err(|error| config.unreachable(error))?;
-    let existing = existing(config, &admin)?;
+    let admin = Arc::new(admin);
+    let known = existing(config, &admin).await?;
+    if mode != Mode::CreateOnly {
+        // All refusals before the first change.
+        for topic in topics.iter() {
+            if let Some(partitions) = known.get(&topic.name) {
+                refuse_moving_keys(config, &admin, topic, *partitions).await?;
+            }
+        }
+    }
     let options = AdminOptions::new().request_timeout(Some(config.deadline)).operation_timeout(Some(config.deadline));
     let mut changes = Vec::new();
     for topic in topics.iter() {
-        match existing.get(&topic.name) {
+        match known.get(&topic.name) {
             None => {
                 changes.push(TopicChange::Created { topic: topic.name.clone(), partitions: topic.partitions });
                 if mode != Mode::DryRun {
@@ -94,14 +104,6 @@ pub(super) async fn apply(config: &KafkaConfig, topics: &Topics, mode: Mode) -> 
             }
             Some(_) if mode == Mode::CreateOnly => {}
             Some(partitions) => {
-                if *partitions > topic.partitions {
-                    return Err(LogError::Corrupt {
-                        reason: format!(
-                            "topic {:?} has {partitions} partitions on {}, but topics.toml says {}; partitions cannot be taken away",
-                            topic.name, config.servers, topic.partitions
-                        ),
-                    });
-                }
                 if *partitions < topic.partitions {
                     changes.push(TopicChange::Partitions { topic: topic.name.clone(), from: *partitions, to: topic.partitions });
                     if mode == Mode::Apply {
@@ -117,8 +119,32 @@ pub(super) async fn apply(config: &KafkaConfig, topics: &Topics, mode: Mode) -> 
     Ok(changes)
 }
 
-fn existing(config: &KafkaConfig, admin: &AdminClient<DefaultClientContext>) -> Result<BTreeMap<String, u32>, LogError> {
-    let metadata = admin.inner().fetch_metadata(None, config.deadline).map_err(|error| config.unreachable(error))?;
+type Admin = AdminClient<DefaultClientContext>;
+
+/// Partitions are never taken away, and a compacted topic that holds records gets no more of them.
+async fn refuse_moving_keys(config: &KafkaConfig, admin: &Arc<Admin>, topic: &Topic, partitions: u32) -> Result<(), LogError> {
+    if partitions > topic.partitions {
+        return Err(topic.would_lose_partitions(partitions, &config.servers));
+    }
+    if partitions == topic.partitions || topic.cleanup != Cleanup::Compact {
+        return Ok(());
+    }
+    for partition in 0..partitions {
+        let (name, deadline, admin) = (topic.name.clone(), config.deadline, Arc::clone(admin));
+        let number = i32::try_from(partition).unwrap_or(i32::MAX);
+        let asked = tokio::task::spawn_blocking(move || admin.inner().fetch_watermarks(&name, number, deadline)).await;
+        let (low, high) = asked.map_err(|_| config.unreachable("the client panicked"))?.map_err(|error| config.failure(error))?;
+        if low < high {
+            return Err(topic.would_move_keys(partitions, &config.servers));
+        }
+    }
+    Ok(())
+}
+
+async fn existing(config: &KafkaConfig, admin: &Arc<Admin>) -> Result<BTreeMap<String, u32>, LogError> {
+    let (asked, deadline) = (Arc::clone(admin), config.deadline);
+    let metadata = tokio::task::spawn_blocking(move || asked.inner().fetch_metadata(None, deadline)).await;
+    let metadata = metadata.map_err(|_| config.unreachable("the client panicked"))?.map_err(|error| config.unreachable(error))?;
     Ok(metadata
         .topics()
         .iter()
@@ -129,7 +155,7 @@ fn existing(config: &KafkaConfig, admin: &AdminClient<DefaultClientContext>) -> 
 
 async fn create(
     config: &KafkaConfig,
-    admin: &AdminClient<DefaultClientContext>,
+    admin: &Admin,
     options: &AdminOptions,
     topic: &Topic,
     topics: &Topics,
@@ -152,7 +178,7 @@ async fn create(
 
 async fn alter(
     config: &KafkaConfig,
-    admin: &AdminClient<DefaultClientContext>,
+    admin: &Admin,
     options: &AdminOptions,
     topic: &Topic,
     topics: &Topics,
@@ -175,6 +201,12 @@ async fn alter(
     }
     if !changes.is_empty() && mode == Mode::Apply {
         let mut altered = AlterConfig::new(ResourceSpecifier::Topic(&topic.name));
+        // The call replaces the whole set, so what somebody else has set on the topic is said again.
+        let others = known.entries.iter().filter(|entry| entry.source == ConfigSource::DynamicTopic && !entry.is_sensitive);
+        let others = others.filter(|entry| !wanted.contains_key(entry.name.as_str()));
+        for (name, value) in others.filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?))) {
+            altered = altered.set(name, value);
+        }
         for (name, value) in &wanted {
             altered = altered.set(name, value);
         }

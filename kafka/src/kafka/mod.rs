@@ -4,7 +4,8 @@
 //! (`read_committed`, no group, no committed offsets); news through a consumer at the end of each topic asked about.
 //!
 //! Holds always: the port. Every call has a deadline.
-//! Not promised: a wake-up faster than the broker's fetch (a few ms on an idle broker).
+//! Not promised: a wake-up faster than the broker's fetch (a few ms on an idle broker); that a failed append wrote nothing:
+//! some records of its batch may be there, so writers are idempotent by key.
 //! After a crash: nothing of ours is on this side.
 
 mod admin;
@@ -66,6 +67,16 @@ impl KafkaConfig {
     }
 }
 
+/// Makes a broker's topics agree with `topics`, without connecting a log to it (which makes missing topics by itself);
+/// with `dry_run`, changes nothing and says what would change. A second run returns an empty list.
+///
+/// # Errors
+/// As [`KafkaLog::apply_topics`].
+pub async fn topics_apply(config: &KafkaConfig, topics: &Topics, dry_run: bool) -> Result<Vec<TopicChange>, LogError> {
+    let mode = if dry_run { admin::Mode::DryRun } else { admin::Mode::Apply };
+    admin::apply(config, topics, mode).await
+}
+
 /// The log on a broker; see the module's comment.
 pub struct KafkaLog {
     config: KafkaConfig,
@@ -101,10 +112,10 @@ impl KafkaLog {
     /// Makes the broker's topics agree with ours; with `dry_run`, only says what would change.
     ///
     /// # Errors
-    /// [`LogError::Unreachable`]; [`LogError::Corrupt`] if a topic would lose partitions.
+    /// [`LogError::Unreachable`]; before anything is changed, [`LogError::Corrupt`] if a topic would lose partitions, or if a
+    /// compacted one that holds records would get more, since keys would move.
     pub async fn apply_topics(&self, dry_run: bool) -> Result<Vec<TopicChange>, LogError> {
-        let mode = if dry_run { admin::Mode::DryRun } else { admin::Mode::Apply };
-        admin::apply(&self.config, &self.topics, mode).await
+        topics_apply(&self.config, &self.topics, dry_run).await
     }
 
     /// Runs a reader's call off the reactor; calls for one partition go one after the other.

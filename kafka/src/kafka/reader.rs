@@ -1,9 +1,12 @@
 //! One partition's consumer: assigned, never subscribed.
+//!
+//! Holds always: a chunk's `next` passes an offset only if its record is in the chunk or the broker said, after the read
+//! began, that there is none.
 
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -12,6 +15,24 @@ use crate::log::{Chunk, Entry, LogError};
 
 /// Bytes of one read at most, about.
 const READ_BYTES: usize = 4 << 20;
+/// Wait of one poll.
+const POLL: Duration = Duration::from_millis(100);
+/// Wait before asking again a broker that knows no leader.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long a topic made a moment ago may be unknown.
+const NEW_TOPIC: Duration = Duration::from_secs(2);
+
+/// What word of the partition's end is worth. The client queues it among the records and keeps it there until polled, so
+/// what was fetched before this read asked for the end tells of an older end: records may have come since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EndOfPartition {
+    /// The assignment is older than the end that this read goes up to: not to be trusted.
+    Stale,
+    /// So it was, and word of an end came.
+    Doubted,
+    /// Everything was fetched after this read had asked for the end.
+    Fresh,
+}
 
 pub(super) struct Reader {
     config: KafkaConfig,
@@ -42,12 +63,27 @@ impl Reader {
     }
 
     /// First offset that can be read, and the end.
+    ///
+    /// A broker that has just started knows no leader for a moment, so such answers are asked about again.
     pub(super) fn bounds(&mut self) -> Result<(u64, u64), LogError> {
-        let (low, high) = self
-            .consumer
-            .fetch_watermarks(&self.topic, self.number, self.config.deadline)
-            .map_err(|error| self.config.failure(error))?;
-        Ok((unsigned(low), unsigned(high)))
+        let asked = Instant::now();
+        loop {
+            let left = self.config.deadline.saturating_sub(asked.elapsed()).max(Duration::from_millis(100));
+            let error = match self.consumer.fetch_watermarks(&self.topic, self.number, left) {
+                Ok((low, high)) => return Ok((unsigned(low), unsigned(high))),
+                Err(error) => error,
+            };
+            let patience = match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable) => self.config.deadline,
+                // A topic made a moment ago; or one that is missing indeed, which is better said soon.
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition) => self.config.deadline.min(NEW_TOPIC),
+                _ => return Err(self.config.failure(error)),
+            };
+            if asked.elapsed() >= patience {
+                return Err(self.config.failure(error));
+            }
+            std::thread::sleep(AGAIN);
+        }
     }
 
     pub(super) fn read(&mut self, from: u64, max_records: usize) -> Result<Chunk, LogError> {
@@ -56,31 +92,23 @@ impl Reader {
             let first = if from < low { low } else { high };
             return Err(LogError::Gap { topic: self.topic.clone(), partition: self.partition, wanted: from, first });
         }
-        let mut chunk = Chunk { entries: Vec::new(), next: from };
         if from == high {
-            return Ok(chunk);
+            return Ok(Chunk { entries: Vec::new(), next: from });
         }
-        if self.position != Some(from) {
+        // Until it is known that all went well, the next read assigns anew.
+        let assigned = self.position.take();
+        let mut word = if assigned == Some(from) { EndOfPartition::Stale } else { EndOfPartition::Fresh };
+        if word == EndOfPartition::Fresh {
             self.assign(from)?;
         }
+        let mut chunk = Chunk { entries: Vec::new(), next: from };
         let deadline = Instant::now() + self.config.deadline;
         let mut bytes = 0;
         while chunk.next < high && chunk.entries.len() < max_records.max(1) && bytes < READ_BYTES {
-            match self.consumer.poll(Duration::from_millis(100)) {
-                None if Instant::now() > deadline => {
-                    self.position = None;
-                    return Err(self.config.unreachable(format!("no record of {} {} came from offset {}", self.topic, self.partition, chunk.next)));
-                }
-                None => {}
+            match self.consumer.poll(POLL) {
                 Some(Ok(message)) => {
-                    let offset = unsigned(message.offset());
-                    if offset >= high {
-                        // Appended since; the next read takes it.
-                        self.position = None;
-                        chunk.next = high;
-                        return Ok(chunk);
-                    }
                     bytes += message.payload_len() + message.key_len();
+                    let offset = unsigned(message.offset());
                     chunk.entries.push(Entry {
                         offset,
                         key: message.key().unwrap_or_default().to_vec(),
@@ -89,16 +117,24 @@ impl Reader {
                     });
                     chunk.next = offset + 1;
                 }
-                // Everything up to the end was seen: what lies between is holes that compaction left.
-                Some(Err(KafkaError::PartitionEOF(_))) => {
+                Some(Err(KafkaError::PartitionEOF(_))) if word == EndOfPartition::Fresh => {
+                    // Everything up to the end was seen: what lies between is holes that compaction left.
                     chunk.next = high;
-                    self.position = None;
                     return Ok(chunk);
                 }
-                Some(Err(error)) => {
-                    self.position = None;
-                    return Err(self.config.failure(error));
+                Some(Err(KafkaError::PartitionEOF(_))) => word = EndOfPartition::Doubted,
+                Some(Err(error)) => return Err(self.config.failure(error)),
+                None if word == EndOfPartition::Doubted => {
+                    // Nothing came after it: ask the broker anew, whose word of the end can then be taken.
+                    self.assign(chunk.next)?;
+                    word = EndOfPartition::Fresh;
                 }
+                // What came in time is not lost; who asks again is told if nothing more comes.
+                None if Instant::now() > deadline && !chunk.entries.is_empty() => return Ok(chunk),
+                None if Instant::now() > deadline => {
+                    return Err(self.config.unreachable(format!("no record of {} {} came from offset {from}", self.topic, self.partition)));
+                }
+                None => {}
             }
         }
         self.position = Some(chunk.next);

@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Topics of the suite: one topic per check, so that checks do not meet.
 pub(crate) fn topics() -> Topics {
-    let text: String = ["order", "many", "large", "compact", "wake", "bounds", "kill", "empty"]
+    let text: String = ["order", "many", "large", "compact", "wake", "bounds", "kill", "empty", "late"]
         .iter()
         .map(|name| format!("[[topic]]\nname = \"t-{name}\"\npartitions = 3\ncleanup = \"compact\"\n"))
         .collect();
@@ -50,6 +50,7 @@ pub(crate) async fn suite(log: Arc<dyn Log>) {
     carries_100_000_records_exactly(Arc::clone(&log)).await;
     takes_a_mebibyte_and_refuses_more_than_the_limit(&*log).await;
     wakes_on_append(&*log).await;
+    misses_nothing_that_comes_after_a_wait_at_the_end(&*log).await;
     tells_tombstones_from_empty_values(&*log).await;
     refuses_unknown_topics_and_partitions(&*log).await;
 }
@@ -148,6 +149,30 @@ async fn wakes_on_append(log: &dyn Log) {
         appended.expect("appended");
         next = chunk.next;
         assert_eq!(chunk.entries.len(), 1);
+    }
+}
+
+/// A broker's client keeps word of the end it once saw; a record that came since must not be taken for seen.
+async fn misses_nothing_that_comes_after_a_wait_at_the_end(log: &dyn Log) {
+    let mut next = 0;
+    for round in 0..3 {
+        // Long enough for the client to have been told of the end, whatever it asks in the background.
+        for _ in 0..100 {
+            let chunk = log.read("t-late", 0, next, 10).await.expect("a chunk");
+            assert!(chunk.entries.is_empty() && chunk.next == next, "round {round}: {chunk:?}");
+        }
+        for number in 0..3 {
+            let key = format!("{round}.{number}");
+            log.append("t-late", 0, vec![record(&key, "v")]).await.expect("appended");
+            if number == 1 {
+                continue;
+            }
+            let chunk = log.read("t-late", 0, next, 10).await.expect("a chunk");
+            let keys: Vec<String> = chunk.entries.iter().map(|entry| String::from_utf8_lossy(&entry.key).into_owned()).collect();
+            let wanted = if number == 0 { vec![key] } else { vec![format!("{round}.1"), key] };
+            assert_eq!(keys, wanted, "round {round}");
+            next = chunk.next;
+        }
     }
 }
 
