@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ajatus_candle::{CandleEmbedder, CandleGenerator};
 use ajatus_events::UserId;
-use ajatus_inference::{BatchedEmbedder, Class, Embedder, Generator};
+use ajatus_inference::{BatchedEmbedder, Class, Embedder, Generator, Sampling};
 use ajatus_kafka::{EmbeddedLog, KafkaLog, Log, Topics};
 use ajatus_memory::index::Index;
 use ajatus_memory::keys::{KeyRing, RootKey};
@@ -22,7 +22,8 @@ use ajatus_memory::server::PrivatePostgres;
 use ajatus_pipelines::{Busy, Status};
 use ajatus_serving::follow::Follower;
 use ajatus_serving::recall::Recall;
-use ajatus_serving::reply::Replier;
+use ajatus_serving::reply::{Replier, ReplyConfig, ReplyParts};
+use ajatus_serving::{ServeConfig, SystemClock};
 use tokio::sync::watch;
 
 pub(crate) use machine::{available_mib, free_mib, percentile, resident_mib};
@@ -99,6 +100,7 @@ pub(crate) struct Stack {
     pipeline: Option<ajatus_pipelines::Running>,
     index: Option<Arc<Index>>,
     follower: Option<Follower>,
+    replier: Option<Replier>,
 }
 
 /// The log, with the kind kept for reports.
@@ -133,6 +135,7 @@ impl Stack {
             pipeline: None,
             index: None,
             follower: None,
+            replier: None,
         };
         match stack.open_parts(needs, out).await {
             Ok(()) => Ok(stack),
@@ -164,6 +167,9 @@ impl Stack {
         }
         if needs.index {
             self.follow().await?;
+        }
+        if needs.index && needs.generator {
+            self.replier = Some(self.new_replier());
         }
         Ok(())
     }
@@ -285,7 +291,52 @@ impl Stack {
         }
     }
 
+    fn new_replier(&self) -> Replier {
+        let chat = &self.config.chat;
+        let parts = ReplyParts {
+            log: self.log(),
+            db: self.database().clone(),
+            keys: self.keys().clone(),
+            recall: self.recall(),
+            generator: self.generator(),
+            clock: Arc::new(SystemClock),
+        };
+        let sampling = Sampling { temperature: chat.temperature, ..Sampling::default() };
+        let (prompt_tokens, reply_tokens, memories) = (chat.prompt_tokens, chat.reply_tokens, chat.memories);
+        Replier::new(parts, ReplyConfig { prompt_tokens, reply_tokens, memories, sampling })
+    }
+
+    /// Listens and answers.
+    ///
+    /// # Errors
+    /// [`Exit::Unavailable`] if the address is taken.
+    pub(crate) async fn serve(&self) -> anyhow::Result<ajatus_serving::Running> {
+        let http = &self.config.http;
+        let config = ServeConfig {
+            listen: http.listen,
+            after_wait: Duration::from_millis(http.after_wait_ms),
+            secure_cookies: http.secure_cookies,
+        };
+        let status = self.pipeline_status();
+        let metrics = report::metrics();
+        let parts = ajatus_serving::Parts {
+            log: self.log(),
+            db: self.database().clone(),
+            keys: self.keys().clone(),
+            recall: self.recall(),
+            replier: self.replier().clone(),
+            clock: Arc::new(SystemClock),
+            probe: Arc::new(move || vec![("pipeline", status.borrow().failure.clone().map_or(Ok(()), Err))]),
+            metrics: Arc::new(move || metrics.render()),
+        };
+        let served = ajatus_serving::serve(config, parts).await;
+        served.map_err(|error| Ended::new(Exit::Unavailable, error.to_string()))
+    }
+
     async fn close_parts(&mut self) -> anyhow::Result<()> {
+        if let Some(replier) = self.replier.take() {
+            replier.close().await;
+        }
         if let Some(follower) = self.follower.take() {
             follower.stop().await;
         }
@@ -337,6 +388,31 @@ impl Stack {
 
     fn embedder(&self, class: Class) -> Arc<dyn Embedder> {
         self.embedder.as_ref().expect("the command opened the embedder").handle(class)
+    }
+
+    fn generator(&self) -> Arc<dyn Generator> {
+        Arc::clone(self.generator.as_ref().expect("the command opened the generator")) as Arc<dyn Generator>
+    }
+
+    /// Finds turns for questions that somebody waits for.
+    pub(crate) fn recall(&self) -> Recall {
+        Recall::new(Arc::clone(self.index()), self.embedder(Class::Interactive))
+    }
+
+    /// Makes replies.
+    pub(crate) fn replier(&self) -> &Replier {
+        self.replier.as_ref().expect("the command opened everything")
+    }
+
+    /// Name and weights of the model that makes vectors.
+    pub(crate) fn embedding_model(&self) -> String {
+        self.embedder(Class::Batch).model().id()
+    }
+
+    /// Waits until the pipeline fails; never returns while it runs.
+    pub(crate) async fn failed(&self) -> anyhow::Error {
+        let reason = self.running().failed().await;
+        Ended::new(Exit::Failed, format!("{reason}; what was said is on the log, and `ajatus up` again goes on from there"))
     }
 
     fn running(&self) -> &ajatus_pipelines::Running {

@@ -77,7 +77,7 @@ fn a_newcomer_signs_up_chats_and_sees_why() {
             .expect("an answer");
         assert_eq!(found.status(), 200);
         let found: Value = found.json().await.expect("JSON");
-        assert!(found["hits"][0]["text"].as_str().is_some_and(|text| text.contains("sauna")), "{found}");
+        assert!(found["items"][0]["text"].as_str().is_some_and(|text| text.contains("sauna")), "{found}");
 
         let asked = say("What is my cat called?").await.expect("an answer");
         let told = frames(&asked.text().await.expect("a stream"));

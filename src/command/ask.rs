@@ -19,7 +19,8 @@ pub(crate) async fn run(stack: &Stack, args: &AskArgs, out: &Out) -> anyhow::Res
     let user = stack.account(&args.user).await?;
     let conversation = ConversationId::imported(user, "ajatus ask");
     stack.database().ensure_conversation(stack.keys(), user, conversation, Some("ajatus ask")).await?;
-    let mut frames = stack.replier().start(user, conversation, args.question.clone()).await?;
+    let started = stack.replier().start(user, conversation, args.question.clone()).await;
+    let mut frames = started.map_err(|problem| Ended::new(Exit::Failed, problem.detail))?;
     let (mut answer, mut used) = (String::new(), Vec::new());
     let mut ended = None;
     while let Some(frame) = frames.next().await {

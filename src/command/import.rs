@@ -310,7 +310,7 @@ async fn wait_applied(stack: &Stack, partition: u32, end: u64, total: u64, label
             ));
         }
         tokio::select! {
-            changed = status.changed() => changed.map_err(|_| stack.pipeline_failure())?,
+            changed = status.changed() => changed.map_err(|_| Ended::new(Exit::Failed, "the pipeline has ended; every turn is on the log, so run the command again"))?,
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
     }

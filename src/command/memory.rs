@@ -5,6 +5,7 @@ use std::time::Duration;
 use ajatus_events::Receipt;
 use ajatus_memory::index::SearchResult;
 use ajatus_memory::retrieve::{Hit, SearchOptions};
+use ajatus_serving::reply::UsedMemory;
 use serde_json::json;
 
 use crate::cli::MemorySearchArgs;
@@ -59,6 +60,17 @@ pub(crate) fn describe(rank: usize, hit: &Hit) -> String {
         memory.occurred_at.format("%Y-%m-%d"),
         memory.body.text.replace('\n', " ")
     )
+}
+
+/// A memory that an answer was given, on one line.
+pub(crate) fn describe_used(rank: usize, used: &UsedMemory) -> String {
+    let speaker = used.speaker.as_deref().unwrap_or_else(|| used.role.as_str());
+    let source = used.source.as_ref().map_or_else(
+        || format!("turn {}", used.id),
+        |source| format!("{} {} {}", source.format, source.conversation, source.turn),
+    );
+    let (when, text) = (used.occurred_at.format("%Y-%m-%d"), used.text.replace('\n', " "));
+    format!("{rank:>3}. {when}  {speaker}: {text}  ({source}; because of {})", used.why.join(", "))
 }
 
 /// The same as JSON.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::UpArgs;
@@ -37,7 +38,9 @@ pub(crate) async fn run(mut config: Config, args: &UpArgs, out: &Out) -> anyhow:
         }
     };
     let stop = CancellationToken::new();
-    let mut controlling = tokio::spawn_owned(control::serve(&data, Arc::clone(&stack), stop.clone()));
+    let mut controlling = JoinSet::new();
+    let (socket, inside, ended) = (data, Arc::clone(&stack), stop.clone());
+    controlling.spawn(async move { control::serve(&socket, inside, ended).await });
     announce(&stack, &served, clock, out).await?;
 
     let mut failure = None;
@@ -45,13 +48,13 @@ pub(crate) async fn run(mut config: Config, args: &UpArgs, out: &Out) -> anyhow:
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         error = stack.failed() => failure = Some(error),
-        ended = controlling.join() => failure = ended.err(),
+        Some(ended) = controlling.join_next() => failure = ended.map_err(anyhow::Error::from).and_then(|ended| ended).err(),
     }
     out.note("stopping; a second Ctrl-C ends at once").await;
     stop.cancel();
     let orderly = async {
         served.stop().await;
-        controlling.finish().await;
+        while controlling.join_next().await.is_some() {}
         Stack::close(Arc::clone(&stack)).await
     };
     let closed = tokio::select! {

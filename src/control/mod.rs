@@ -14,7 +14,7 @@ mod server;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use client::{Remote, connect};
+pub(crate) use client::connect;
 pub(crate) use lock::DataLock;
 pub(crate) use server::serve;
 

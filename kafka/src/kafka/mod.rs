@@ -77,12 +77,15 @@ pub async fn topics_apply(config: &KafkaConfig, topics: &Topics, dry_run: bool) 
     admin::apply(config, topics, mode).await
 }
 
+/// One reader for each topic and partition that was read.
+type Readers = HashMap<(String, u32), Arc<Mutex<Reader>>>;
+
 /// The log on a broker; see the module's comment.
 pub struct KafkaLog {
     config: KafkaConfig,
     topics: Topics,
     producer: FutureProducer,
-    readers: Mutex<HashMap<(String, u32), Arc<Mutex<Reader>>>>,
+    readers: Mutex<Readers>,
     tails: Mutex<HashMap<String, Tail>>,
 }
 

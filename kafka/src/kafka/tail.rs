@@ -43,9 +43,8 @@ impl Tail {
             while !flag.load(Ordering::Relaxed) {
                 // Errors wake too: the reader that then looks will say what is wrong. A look every now and then in vain
                 // covers the moment between the assignment and the first fetch.
-                match consumer.poll(Duration::from_millis(250)) {
-                    Some(Err(_)) => std::thread::sleep(Duration::from_millis(100)),
-                    Some(Ok(_)) | None => {}
+                if let Some(Err(_)) = consumer.poll(Duration::from_millis(250)) {
+                    std::thread::sleep(Duration::from_millis(100));
                 }
                 sender.send_modify(|count| *count += 1);
             }

@@ -1,0 +1,35 @@
+# Two commands: `make up` runs the companion, `make test` runs every test. Both install what they need (tools/setup).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# One build folder for both commands, outside the clone.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/ajatus/target
+RUST = export PATH="$$(tools/rust):$$PATH"
+
+.PHONY: up test bench doctor setup build lint help
+
+help: ## says what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+setup: ## installs what `make up` needs; a second run does nothing
+	@tools/setup
+
+build: setup
+	@$(RUST); cargo build --locked --bin ajatus
+
+up: build ## runs the companion on http://127.0.0.1:7420; ARGS="--listen …" for more
+	@exec "$(CARGO_TARGET_DIR)/debug/ajatus" up $(ARGS)
+
+test: ## runs every test, with real Postgres, real Kafka and the real models
+	@tools/setup --tests
+	@$(RUST); tools/test
+
+lint: ## formatting and lints, warnings as errors
+	@$(RUST); cargo clippy --workspace --all-targets --locked -- -D warnings
+
+bench: build ## measures freshness on this machine
+	@"$(CARGO_TARGET_DIR)/debug/ajatus" bench freshness
+
+doctor: build ## checks every part
+	@"$(CARGO_TARGET_DIR)/debug/ajatus" doctor
