@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ajatus_kafka::{KafkaConfig, KafkaLog, Log, LogError, TopicChange, Topics, topics_apply};
 use conformance::{read_all, record, suite, tombstone, topics};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use tokio::task::JoinSet;
 
 /// A broker on a folder; stopped when dropped.
 struct Broker {
@@ -71,7 +72,7 @@ async fn a_real_broker_passes_the_suite_and_loses_nothing_over_kill_9() {
     applies_topics_and_finds_nothing_to_do_the_second_time(&broker).await;
 
     drop(log);
-    let acknowledged = kill_while_appending(&broker).await;
+    let (survivor, acknowledged) = kill_while_appending(&broker).await;
     let dead = KafkaLog::connect(KafkaConfig { deadline: Duration::from_secs(1), ..KafkaConfig::new(&broker.address) }, topics()).await;
     let told = dead.err().expect("nobody answers");
     assert!(matches!(&told, LogError::Unreachable { broker: named, .. } if *named == broker.address), "{told:?}");
@@ -82,29 +83,45 @@ async fn a_real_broker_passes_the_suite_and_loses_nothing_over_kill_9() {
     for (number, offset) in acknowledged.iter().enumerate() {
         assert_eq!(read.get(offset), Some(&number.to_string().into_bytes()), "record {number} was acknowledged at offset {offset}");
     }
-    log.append("t-kill", 0, vec![record("after", "v")]).await.expect("it goes on");
+
+    // The log that saw the broker die goes on by itself, for writing and for reading.
+    let again = async {
+        loop {
+            match survivor.append("t-kill", 0, vec![record("after", "v")]).await {
+                Ok(offsets) => return offsets[0],
+                Err(error) => assert!(matches!(error, LogError::Unreachable { .. }), "{error:?}"),
+            }
+        }
+    };
+    let offset = tokio::time::timeout(Duration::from_secs(20), again).await.expect("taken again");
+    let chunk = survivor.read("t-kill", 0, offset, 10).await.expect("a chunk");
+    assert_eq!(chunk.entries[0].key, b"after");
+    assert!(read_all(&*survivor, "t-kill", 0, 0).await.len() > acknowledged.len());
 }
 
-/// Appends one after another, kills the broker while that goes on, and returns the offsets that were acknowledged.
-async fn kill_while_appending(broker: &Broker) -> Vec<u64> {
-    let config = KafkaConfig { deadline: Duration::from_secs(3), ..KafkaConfig::new(&broker.address) };
-    let log = KafkaLog::connect(config, topics()).await.expect("connected");
+/// Appends one after another and kills the broker while that goes on; returns the log, and the offsets it acknowledged.
+async fn kill_while_appending(broker: &Broker) -> (Arc<KafkaLog>, Vec<u64>) {
+    let deadline = Duration::from_secs(3);
+    let log = KafkaLog::connect(KafkaConfig { deadline, ..KafkaConfig::new(&broker.address) }, topics()).await.expect("connected");
     let (count, mut counted) = tokio::sync::watch::channel(0);
-    let writer = tokio::spawn(async move {
+    let mut writer = JoinSet::new();
+    writer.spawn(async move {
         let mut offsets = Vec::new();
         loop {
+            let clock = Instant::now();
             match log.append("t-kill", 0, vec![record(&offsets.len().to_string(), "value")]).await {
                 Ok(offset) => offsets.extend(offset),
-                Err(error) => return (offsets, error),
+                Err(error) => return (log, offsets, error, clock.elapsed()),
             }
             count.send_replace(offsets.len());
         }
     });
     counted.wait_for(|count| *count >= 200).await.expect("the writer goes on");
     broker.kill();
-    let (offsets, refused) = writer.await.expect("the writer");
+    let (log, offsets, refused, took) = writer.join_next().await.expect("one task").expect("the writer");
     assert!(offsets.len() >= 200 && matches!(refused, LogError::Unreachable { .. }), "{refused:?}");
-    offsets
+    assert!(took < deadline + Duration::from_secs(2), "the refusal took {took:?}");
+    (log, offsets)
 }
 
 /// A topic that the broker compacts as fast as it can: superseded records go, readers go on past the holes.

@@ -5,9 +5,9 @@
 
 use fjall::{Database, Keyspace, PersistMode};
 
-use super::record;
+use super::{failure, record};
+use crate::LogError;
 use crate::topics::{Cleanup, Topics};
-use crate::{LogError, embedded::failure};
 
 /// Compares, and writes down the numbers where they may change.
 pub(super) fn settle(path: &std::path::Path, db: &Database, positions: &Keyspace, topics: &Topics) -> Result<(), LogError> {

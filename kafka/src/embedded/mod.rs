@@ -5,40 +5,32 @@
 //! the last records.
 //!
 //! Holds always: `append` returns after the sync that covers it; readers see synced records only; one process at a time.
-//! After a write or sync that failed, nothing is taken until the log is opened again (what a disk has after a failed sync cannot
-//! be known without reading it again); reads go on.
+//! What a disk holds after a write or sync that failed cannot be known without reading it again, so the next append first
+//! sees whether the disk takes anything, and then opens the store anew; until then appends are refused and reads go on.
 //! Not promised: that compaction also empties the write-ahead journal at once (it does as the journal turns over, at 64 MB).
 //! After a crash: fjall replays its journal; a batch is there whole or not at all.
 
 mod layout;
 mod record;
+mod store;
 mod writer;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::Keyspace;
 use tokio::sync::{oneshot, watch};
 
 use crate::log::{Chunk, Log, LogError, Record};
 use crate::topics::{Cleanup, Topics};
+use store::{Partition, Store};
 use writer::{Order, Writer};
 
 /// Bytes of one read at most, about.
 const READ_BYTES: usize = 4 << 20;
-
-/// One partition.
-struct Partition {
-    name: String,
-    keyspace: Keyspace,
-    /// Next offset, counting synced records only.
-    end: AtomicU64,
-    /// Of its topic; the writer rings it, so that a caller that gave up waiting takes nobody's wake-up with it.
-    news: watch::Sender<u64>,
-}
 
 /// The log inside this process; see the module's comment.
 pub struct EmbeddedLog {
@@ -56,27 +48,21 @@ impl EmbeddedLog {
     /// [`LogError::Locked`] if another process, or another log of this one, holds it; [`LogError::Corrupt`] if the files are
     /// not ours, or hold records that `topics` has no partition for; [`LogError::Io`] and [`LogError::DiskFull`].
     pub fn open(path: &Path, topics: Topics) -> Result<Arc<Self>, LogError> {
-        let failed = |error| failure(path, error);
-        std::fs::create_dir_all(path).map_err(|source| LogError::Io { path: path.display().to_string(), source })?;
-        let db = Database::builder(path).worker_threads(2).open().map_err(failed)?;
-        let positions = db.keyspace("positions", KeyspaceCreateOptions::default).map_err(failed)?;
-        layout::settle(path, &db, &positions, &topics)?;
+        let store = Store::open(path, &topics)?;
         let (mut partitions, mut news) = (HashMap::new(), HashMap::new());
         for topic in topics.iter() {
             let (mut list, bell) = (Vec::new(), watch::Sender::new(0));
             for number in 0..topic.partitions {
                 let name = format!("{}.{number}", topic.name);
-                let keyspace = db.keyspace(&name, KeyspaceCreateOptions::default).map_err(failed)?;
-                let end = match positions.get(&name).map_err(failed)? {
-                    Some(bytes) => record::offset(&bytes).ok_or_else(|| LogError::Corrupt { reason: format!("the position of {name} is not one") })?,
-                    None => 0,
-                };
-                list.push(Arc::new(Partition { name, keyspace, end: AtomicU64::new(end), news: bell.clone() }));
+                let end = AtomicU64::new(store.end(path, &name)?);
+                let keyspace = RwLock::new(store.keyspaces.get(&name).cloned());
+                list.push(Arc::new(Partition { name, keyspace, end, news: bell.clone() }));
             }
             partitions.insert(topic.name.clone(), list);
             news.insert(topic.name.clone(), bell);
         }
-        let writer = Writer::start(path.to_path_buf(), db, positions)?;
+        let all = partitions.values().flatten().cloned().collect();
+        let writer = Writer::start(path.to_path_buf(), topics.clone(), store, all)?;
         Ok(Arc::new(Self { path: path.to_path_buf(), topics, partitions, news, writer: Mutex::new(Some(writer)) }))
     }
 
@@ -141,11 +127,11 @@ impl Log for EmbeddedLog {
             return Ok(Chunk { entries: Vec::new(), next: end });
         }
         let path = self.path.clone();
-        let read = move || {
+        let scan = move |keyspace: &Keyspace, path: &Path, name: &str| {
             let (mut entries, mut bytes) = (Vec::new(), 0);
-            for guard in target.keyspace.range(record::key(from)..record::key(end)) {
-                let (key, value) = guard.into_inner().map_err(|error| failure(&path, error))?;
-                let broken = || LogError::Corrupt { reason: format!("a record of {} cannot be read", target.name) };
+            for guard in keyspace.range(record::key(from)..record::key(end)) {
+                let (key, value) = guard.into_inner().map_err(|error| failure(path, error))?;
+                let broken = || LogError::Corrupt { reason: format!("a record of {name} cannot be read") };
                 let entry = record::decode(record::offset(&key).ok_or_else(broken)?, &value).ok_or_else(broken)?;
                 bytes += value.len();
                 let next = entry.offset + 1;
@@ -156,6 +142,7 @@ impl Log for EmbeddedLog {
             }
             Ok(Chunk { entries, next: end })
         };
+        let read = move || target.with(&path, |keyspace| scan(keyspace, &path, &target.name));
         tokio::task::spawn_blocking(read).await.map_err(|_| LogError::Corrupt { reason: "a read panicked".to_owned() })?
     }
 
@@ -179,26 +166,30 @@ impl Log for EmbeddedLog {
         }
         let below = below.min(target.end.load(Ordering::Acquire));
         let (path, scanned) = (self.path.clone(), Arc::clone(&target));
-        let scan = move || -> Result<Vec<u64>, LogError> {
-            let mut last: HashMap<Vec<u8>, (u64, bool)> = HashMap::new();
-            let mut gone = Vec::new();
-            for guard in scanned.keyspace.range(record::key(0)..record::key(below)) {
-                let (key, value) = guard.into_inner().map_err(|error| failure(&path, error))?;
-                let broken = || LogError::Corrupt { reason: format!("a record of {} cannot be read", scanned.name) };
-                let entry = record::decode(record::offset(&key).ok_or_else(broken)?, &value).ok_or_else(broken)?;
-                if let Some((replaced, _)) = last.insert(entry.key, (entry.offset, entry.value.is_none())) {
-                    gone.push(replaced);
-                }
-            }
-            gone.extend(last.into_values().filter(|(_, tombstone)| *tombstone).map(|(offset, _)| offset));
-            Ok(gone)
-        };
+        let scan = move || scanned.with(&path, |keyspace| replaced(keyspace, &path, &scanned.name, below));
         let gone = tokio::task::spawn_blocking(scan).await.map_err(|_| LogError::Corrupt { reason: "a scan panicked".to_owned() })??;
         if gone.is_empty() {
             return Ok(0);
         }
         self.order(|reply| Order::Remove { target, offsets: gone, reply }).await
     }
+}
+
+/// Offsets below `below` of what compaction removes: the replaced first and the tombstones last, so that a removal that a
+/// crash cuts short brings nothing back.
+fn replaced(keyspace: &Keyspace, path: &Path, name: &str, below: u64) -> Result<Vec<u64>, LogError> {
+    let mut last: HashMap<Vec<u8>, (u64, bool)> = HashMap::new();
+    let mut gone = Vec::new();
+    for guard in keyspace.range(record::key(0)..record::key(below)) {
+        let (key, value) = guard.into_inner().map_err(|error| failure(path, error))?;
+        let broken = || LogError::Corrupt { reason: format!("a record of {name} cannot be read") };
+        let entry = record::decode(record::offset(&key).ok_or_else(broken)?, &value).ok_or_else(broken)?;
+        if let Some((replaced, _)) = last.insert(entry.key, (entry.offset, entry.value.is_none())) {
+            gone.push(replaced);
+        }
+    }
+    gone.extend(last.into_values().filter(|(_, tombstone)| *tombstone).map(|(offset, _)| offset));
+    Ok(gone)
 }
 
 /// What fjall says, as the port says it.
@@ -215,7 +206,7 @@ fn failure(path: &Path, error: fjall::Error) -> LogError {
         fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => io(source, path),
         fjall::Error::Poisoned => LogError::Io {
             path,
-            source: std::io::Error::other("an earlier write or sync failed, so nothing more is taken; mend the disk, or free some space, and start again"),
+            source: std::io::Error::other("a write or sync in the background failed; mend the disk, or free some space"),
         },
         other => LogError::Corrupt { reason: format!("{path}: {other:?}; restore the folder from a backup, or move it away to start empty") },
     }

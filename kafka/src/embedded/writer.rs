@@ -1,17 +1,19 @@
 //! The one thread that writes: whatever waits goes into one batch and one sync.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fjall::{Database, Keyspace, PersistMode};
+use fjall::PersistMode;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Partition, failure, record};
+use super::store::{Partition, Store, try_disk};
+use super::{failure, record};
 use crate::log::{LogError, Record};
+use crate::topics::Topics;
 
 /// Orders waiting at most; more wait at the door.
 const QUEUE: usize = 1024;
@@ -33,13 +35,14 @@ pub(super) struct Writer {
     thread: JoinHandle<()>,
 }
 
+type Append = (Arc<Partition>, Vec<Record>, oneshot::Sender<Result<Vec<u64>, LogError>>);
 type Waiting = (oneshot::Sender<Result<Vec<u64>, LogError>>, Vec<u64>);
 
 impl Writer {
-    pub(super) fn start(path: PathBuf, db: Database, positions: Keyspace) -> Result<Self, LogError> {
+    pub(super) fn start(path: PathBuf, topics: Topics, store: Store, partitions: Vec<Arc<Partition>>) -> Result<Self, LogError> {
         let (orders, inbox) = mpsc::channel(QUEUE);
         let shown = path.display().to_string();
-        let state = State { path, db, positions };
+        let mut state = State { path, topics, store: Some(store), failed: false, partitions };
         let thread = std::thread::Builder::new().name("log writer".to_owned()).spawn(move || state.run(inbox));
         Ok(Self { orders, thread: thread.map_err(|source| LogError::Io { path: shown, source })? })
     }
@@ -57,12 +60,16 @@ impl Writer {
 
 struct State {
     path: PathBuf,
-    db: Database,
-    positions: Keyspace,
+    topics: Topics,
+    /// `None` after a failure, while the store cannot be opened again.
+    store: Option<Store>,
+    /// Whether a write failed since the store was opened.
+    failed: bool,
+    partitions: Vec<Arc<Partition>>,
 }
 
 impl State {
-    fn run(self, mut inbox: mpsc::Receiver<Order>) {
+    fn run(&mut self, mut inbox: mpsc::Receiver<Order>) {
         let mut held = None;
         while let Some(first) = held.take().or_else(|| inbox.blocking_recv()) {
             match first {
@@ -90,39 +97,16 @@ impl State {
     }
 
     /// One batch, one sync, then the answers.
-    #[expect(clippy::type_complexity, reason = "what an order holds")]
-    fn append(&self, appends: Vec<(Arc<Partition>, Vec<Record>, oneshot::Sender<Result<Vec<u64>, LogError>>)>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-        // Synced before the memory tables take it: nothing is seen that a crash could take back.
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
-        let mut ends: HashMap<String, (Arc<Partition>, u64)> = HashMap::new();
+    fn append(&mut self, appends: Vec<Append>) {
         let mut waiting: Vec<Waiting> = Vec::with_capacity(appends.len());
-        for (target, records, reply) in appends {
-            let end = ends.entry(target.name.clone()).or_insert_with(|| (Arc::clone(&target), target.end.load(Ordering::Acquire)));
-            let mut offsets = Vec::with_capacity(records.len());
-            for record in &records {
-                batch.insert(&target.keyspace, record::key(end.1).to_vec(), record::encode(record, now));
-                offsets.push(end.1);
-                end.1 += 1;
-            }
-            waiting.push((reply, offsets));
-        }
-        for (name, (_, end)) in &ends {
-            batch.insert(&self.positions, name.as_bytes().to_vec(), record::key(*end).to_vec());
-        }
-        match batch.commit() {
+        match self.write(appends, &mut waiting) {
             Ok(()) => {
-                for (target, end) in ends.into_values() {
-                    target.end.store(end, Ordering::Release);
-                    target.news.send_modify(|count| *count += 1);
-                }
                 for (reply, offsets) in waiting {
                     // Nobody waits any more: it is written all the same.
                     reply.send(Ok(offsets)).ok();
                 }
             }
-            Err(error) => {
-                let told = failure(&self.path, error);
+            Err(told) => {
                 tracing::error!(error = %told, "the log could not be written");
                 for (reply, _) in waiting {
                     reply.send(Err(same(&told))).ok();
@@ -131,21 +115,96 @@ impl State {
         }
     }
 
-    fn remove(&self, target: &Partition, offsets: &[u64]) -> Result<u64, LogError> {
-        let failed = |error| failure(&self.path, error);
-        for chunk in offsets.chunks(10_000) {
-            let mut batch = self.db.batch();
-            for offset in chunk {
-                batch.remove(&target.keyspace, record::key(*offset).to_vec());
+    fn write(&mut self, appends: Vec<Append>, waiting: &mut Vec<Waiting>) -> Result<(), LogError> {
+        let mended = self.mend();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        let mut items = Vec::with_capacity(appends.len());
+        let mut ends: HashMap<String, (Arc<Partition>, u64)> = HashMap::new();
+        for (target, records, reply) in appends {
+            let end = ends.entry(target.name.clone()).or_insert_with(|| (Arc::clone(&target), target.end.load(Ordering::Acquire)));
+            let mut offsets = Vec::with_capacity(records.len());
+            for record in &records {
+                items.push((Arc::clone(&target), end.1, record::encode(record, now)));
+                offsets.push(end.1);
+                end.1 += 1;
             }
-            batch.commit().map_err(failed)?;
+            waiting.push((reply, offsets));
         }
-        self.db.persist(PersistMode::SyncData).map_err(failed)?;
-        // The removed values still lie in memory tables and older files; both are rewritten without them.
-        target.keyspace.rotate_memtable_and_wait().map_err(failed)?;
-        target.keyspace.major_compact().map_err(failed)?;
+        mended?;
+        let store = self.store.as_ref().ok_or_else(|| closed(&self.path))?;
+        // Synced before the memory tables take it: nothing is seen that a crash could take back.
+        let mut batch = store.db.batch().durability(Some(PersistMode::SyncData));
+        for (target, offset, bytes) in items {
+            let keyspace = store.keyspaces.get(&target.name).ok_or_else(|| closed(&self.path))?;
+            batch.insert(keyspace, record::key(offset).to_vec(), bytes);
+        }
+        for (name, (_, end)) in &ends {
+            batch.insert(&store.positions, name.as_bytes().to_vec(), record::key(*end).to_vec());
+        }
+        if let Err(error) = batch.commit() {
+            self.failed = true;
+            return Err(failure(&self.path, error));
+        }
+        for (target, end) in ends.into_values() {
+            target.end.store(end, Ordering::Release);
+            target.news.send_modify(|count| *count += 1);
+        }
+        Ok(())
+    }
+
+    /// After a failure: opens the store anew, if the disk takes anything again.
+    fn mend(&mut self) -> Result<(), LogError> {
+        if !self.failed {
+            return Ok(());
+        }
+        try_disk(&self.path)?;
+        {
+            // Readers end first; the folder is free once nobody holds any part of the store.
+            let mut held: Vec<_> = self.partitions.iter().map(|one| one.keyspace.write().unwrap_or_else(PoisonError::into_inner)).collect();
+            held.iter_mut().for_each(|keyspace| **keyspace = None);
+            self.store = None;
+            let store = Store::open(&self.path, &self.topics)?;
+            for (partition, keyspace) in self.partitions.iter().zip(&mut held) {
+                let end = store.end(&self.path, &partition.name)?;
+                **keyspace = store.keyspaces.get(&partition.name).cloned();
+                // A batch that was refused may be there after all, whole.
+                partition.end.store(end, Ordering::Release);
+            }
+            self.store = Some(store);
+        }
+        self.failed = false;
+        tracing::warn!(log.path = %self.path.display(), "the log was opened again after a failed write");
+        self.partitions.iter().for_each(|partition| partition.news.send_modify(|count| *count += 1));
+        Ok(())
+    }
+
+    fn remove(&mut self, target: &Partition, offsets: &[u64]) -> Result<u64, LogError> {
+        self.mend()?;
+        let store = self.store.as_ref().ok_or_else(|| closed(&self.path))?;
+        let keyspace = store.keyspaces.get(&target.name).ok_or_else(|| closed(&self.path))?;
+        let removed = (|| {
+            for chunk in offsets.chunks(10_000) {
+                let mut batch = store.db.batch();
+                for offset in chunk {
+                    batch.remove(keyspace, record::key(*offset).to_vec());
+                }
+                batch.commit()?;
+            }
+            store.db.persist(PersistMode::SyncData)?;
+            // The removed values still lie in memory tables and older files; both are rewritten without them.
+            keyspace.rotate_memtable_and_wait()?;
+            keyspace.major_compact()
+        })();
+        if let Err(error) = removed {
+            self.failed = true;
+            return Err(failure(&self.path, error));
+        }
         Ok(offsets.len() as u64)
     }
+}
+
+fn closed(path: &Path) -> LogError {
+    LogError::Io { path: path.display().to_string(), source: std::io::Error::other("the store is not open") }
 }
 
 fn size(records: &[Record]) -> usize {
