@@ -32,7 +32,8 @@ fn a_newcomer_signs_up_chats_and_sees_why() {
         }
 
         let person = json!({ "login": "newcomer", "password": "correct horse battery", "transport": "body" });
-        let signed_up = http.post(url("/v1/accounts")).json(&person).send().await.expect("an answer");
+        let account = json!({ "login": "newcomer", "password": "correct horse battery" });
+        let signed_up = http.post(url("/v1/accounts")).json(&account).send().await.expect("an answer");
         assert!(signed_up.status().is_success(), "{}", signed_up.text().await.expect("a body"));
         let signed_in: Value =
             http.post(url("/v1/sessions")).json(&person).send().await.expect("an answer").json().await.expect("JSON");

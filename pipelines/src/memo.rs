@@ -6,6 +6,7 @@
 //!
 //! Keeps in memory: answers that no operator holds (read at the start, or let go and not yet erased).
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -270,13 +271,12 @@ impl Asker {
         let mut users: HashMap<UserId, Option<Arc<ajatus_memory::keys::UserKey>>> = HashMap::new();
         let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
         for (key, vector) in fresh {
-            if !users.contains_key(&key.user_id) {
-                let found = match self.keys.user(key.user_id).await {
+            if let Entry::Vacant(place) = users.entry(key.user_id) {
+                place.insert(match self.keys.user(key.user_id).await {
                     Ok(found) => Some(found),
                     Err(KeyError::Destroyed { .. }) => None,
                     Err(error) => return Err(error.to_string()),
-                };
-                users.insert(key.user_id, found);
+                });
             }
             // The user was forgotten meanwhile: nothing of theirs is recorded.
             let Some(Some(user)) = users.get(&key.user_id) else { continue };

@@ -52,10 +52,10 @@ pub(crate) async fn run(mut config: Config, args: &UpArgs, out: &Out) -> anyhow:
     }
     out.note("stopping; a second Ctrl-C ends at once").await;
     stop.cancel();
-    let orderly = async {
+    let orderly = async move {
         served.stop().await;
         while controlling.join_next().await.is_some() {}
-        Stack::close(Arc::clone(&stack)).await
+        Stack::close(stack).await
     };
     let closed = tokio::select! {
         closed = orderly => closed,

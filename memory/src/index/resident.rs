@@ -62,7 +62,7 @@ impl Resident {
                 Ok(())
             })
             .await
-            .map(|()| ())
+            .copied()
     }
 
     pub(super) fn apply(&self, change: Change) {

@@ -57,7 +57,7 @@ where
     for guard in guards.join() {
         guard.expect("no worker panics");
     }
-    Arc::try_unwrap(emitted).ok().expect("the workers have ended").into_inner().expect("no test thread panics")
+    Arc::into_inner(emitted).expect("the workers have ended").into_inner().expect("no test thread panics")
 }
 
 /// The collection after each of `epochs` epochs.

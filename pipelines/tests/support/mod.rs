@@ -110,7 +110,7 @@ impl World {
                     conversation_id: ConversationId(Uuid::from_u128(1)),
                     session: 0,
                     position: u32::try_from(number).expect("small"),
-                    role: if number % 3 == 0 { Role::Assistant } else { Role::User },
+                    role: if number.is_multiple_of(3) { Role::Assistant } else { Role::User },
                     occurred_at: DateTime::<Utc>::UNIX_EPOCH + TimeDelta::hours(i64::try_from(number).expect("small")),
                     body: key.seal(Purpose::Messages, &Interaction::aad(user, id), &serde_json::to_vec(&body).expect("JSON")),
                 };
@@ -183,7 +183,7 @@ pub(crate) fn counts_of(seen: &Seen) -> BTreeMap<UserId, (u64, u64)> {
     for (user, number) in seen.keys() {
         let held = counts.entry(*user).or_default();
         held.0 += 1;
-        held.1 += u64::from(number % 3 == 0);
+        held.1 += u64::from(number.is_multiple_of(3));
     }
     counts
 }
