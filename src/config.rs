@@ -174,14 +174,14 @@ impl Default for Models {
             embedding: Model {
                 name: "all-MiniLM-L6-v2".into(),
                 path: "models/all-MiniLM-L6-v2".into(),
-                weights: None,
+                weights: Some("8087e9bf97c265f8".into()),
                 threads: None,
                 context_tokens: None,
             },
             chat: Model {
                 name: "SmolLM2-135M-Instruct".into(),
                 path: "models/SmolLM2-135M-Instruct".into(),
-                weights: None,
+                weights: Some("5f4fa13bfc6dd4a9".into()),
                 threads: None,
                 context_tokens: None,
             },

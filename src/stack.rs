@@ -46,6 +46,11 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
+    /// Nothing but the configuration.
+    pub(crate) fn nothing() -> Self {
+        Self::default()
+    }
+
     /// The log alone.
     pub(crate) fn log() -> Self {
         Self { log: true, ..Self::default() }
@@ -174,11 +179,16 @@ impl Stack {
         Ok(())
     }
 
+    /// What topics there are.
+    fn topics(&self) -> anyhow::Result<Topics> {
+        match &self.config.log.topics {
+            Some(path) => Topics::load(path).map_err(|error| Ended::new(Exit::Usage, error.to_string())),
+            None => Ok(Topics::built_in()),
+        }
+    }
+
     async fn open_log(&self) -> anyhow::Result<OpenLog> {
-        let topics = match &self.config.log.topics {
-            Some(path) => Topics::load(path).map_err(|error| Ended::new(Exit::Usage, error.to_string()))?,
-            None => Topics::built_in(),
-        };
+        let topics = self.topics()?;
         Ok(match &self.config.log.kafka {
             Some(servers) => {
                 let log = KafkaLog::connect(ajatus_kafka::KafkaConfig::new(servers), topics).await;

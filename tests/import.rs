@@ -127,3 +127,29 @@ fn refuses_a_missing_file_a_wrong_format_and_an_unknown_conversation_with_a_code
     assert_eq!(absent.status.code(), Some(2), "{}", stderr(&absent));
     assert!(stderr(&absent).contains("kitchen"), "{}", stderr(&absent));
 }
+
+#[test]
+fn imports_the_branch_of_an_export_that_was_seen_last() {
+    let ajatus = Ajatus::new();
+    let message = |id: &str, parent: &str, children: &[&str], role: &str, text: &str, at: f64| {
+        serde_json::json!({
+            "parent": parent, "children": children,
+            "message": { "id": id, "author": { "role": role }, "create_time": at, "content": { "content_type": "text", "parts": [text] } }
+        })
+    };
+    let export = serde_json::json!([{
+        "id": "talk-1", "title": "A garden", "create_time": 1_760_000_000.0, "current_node": "d",
+        "mapping": {
+            "a": { "parent": null, "children": ["b"], "message": null },
+            "b": message("b", "a", &["c", "d"], "user", "Where should the rhubarb go?", 1_760_000_010.0),
+            "c": message("c", "b", &[], "assistant", "Into the cellar.", 1_760_000_020.0),
+            "d": message("d", "b", &[], "assistant", "Beside the compost, in half shade.", 1_760_000_030.0)
+        }
+    }]);
+    let file = ajatus.file("conversations.json", export.to_string().as_bytes());
+    let report = ajatus.json(&["import", file.to_str().expect("a path"), "--user", "aino", "--format", "chatgpt"]);
+    assert_eq!((&report["added"], &report["conversations"]), (&2.into(), &1.into()), "{report}");
+    let found = ajatus.json(&["memory", "search", "rhubarb", "--user", "aino"]);
+    let texts: Vec<&str> = found["hits"].as_array().expect("hits").iter().filter_map(|hit| hit["text"].as_str()).collect();
+    assert!(texts.contains(&"Beside the compost, in half shade.") && !texts.contains(&"Into the cellar."), "{texts:?}");
+}

@@ -48,7 +48,7 @@ pub(crate) async fn run_alone(config: Config, command: Command, out: &Out) -> an
         Command::Import(_) => Needs::pipeline(),
         Command::Memory { .. } => Needs::recall(),
         Command::Ask(_) => Needs::everything(),
-        Command::Topics { .. } => Needs::log(),
+        Command::Topics { .. } => Needs::nothing(),
         Command::User { .. } => Needs::database(),
     };
     let _lock = control::DataLock::take(&config.data)?;

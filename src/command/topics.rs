@@ -13,6 +13,9 @@ pub(crate) async fn run(stack: &Stack, command: &TopicsCommand, out: &Out) -> an
         out.document(&changes).await?;
         return Ok(Exit::Done);
     }
+    if changes.is_empty() {
+        out.line("the topics are as topics.toml says; nothing to do").await;
+    }
     for change in &changes {
         out.line(change.to_string()).await;
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ajatus_events::topic;
 use ajatus_inference::{ChatMessage, ChatRole, Class, GenerateEvent, GenerateRequest, Sampling};
-use ajatus_kafka::TopicChange;
+use ajatus_kafka::{KafkaConfig, TopicChange};
 use futures::StreamExt as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
@@ -22,14 +22,13 @@ pub(super) fn metrics() -> PrometheusHandle {
 }
 
 impl Stack {
-    /// Makes the topics agree with `topics.toml`; the embedded log does so by itself when it is opened.
+    /// Makes a broker's topics agree with `topics.toml`, or only says what would change; the embedded log makes its own
+    /// when it is opened. Needs no part to be open, so that a dry run makes nothing.
     pub(crate) async fn apply_topics(&self, dry_run: bool) -> anyhow::Result<Vec<TopicChange>> {
-        match self.log.as_ref() {
-            Some(OpenLog::Kafka(log)) => {
-                log.apply_topics(dry_run).await.map_err(|error| Ended::new(Exit::Unavailable, error.to_string()))
-            }
-            _ => Ok(Vec::new()),
-        }
+        let topics = self.topics()?;
+        let Some(servers) = &self.config.log.kafka else { return Ok(Vec::new()) };
+        let changes = ajatus_kafka::topics_apply(&KafkaConfig::new(servers), &topics, dry_run).await;
+        changes.map_err(|error| Ended::new(Exit::Unavailable, error.to_string()))
     }
 
     /// Where the log is and how long.
