@@ -1,12 +1,18 @@
 //! Extractors that refuse with problem documents.
 
+use std::time::Duration;
+
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
+
+/// Longest time for a body.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// A JSON body.
 pub(crate) struct Json<T>(pub(crate) T);
@@ -15,7 +21,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match axum::Json::<T>::from_request(request, state).await {
+        let read = tokio::time::timeout(LONGEST, axum::Json::<T>::from_request(request, state)).await;
+        let read = read.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "slow_body", format!("the body did not come within {} s", LONGEST.as_secs())))?;
+        match read {
             Ok(axum::Json(value)) => Ok(Self(value)),
             Err(error) => Err(match &error {
                 JsonRejection::JsonDataError(_) => Problem::invalid("invalid_body", error.body_text()),
@@ -28,6 +36,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 _ => Problem::bad_request("malformed_body", error.body_text()),
             }),
         }
+    }
+}
+
+/// A JSON body, or the default where there is none.
+pub(crate) struct JsonOrDefault<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for JsonOrDefault<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !request.headers().contains_key(CONTENT_TYPE) {
+            return Ok(Self(T::default()));
+        }
+        Json::from_request(request, state).await.map(|Json(value)| Self(value))
     }
 }
 

@@ -13,10 +13,12 @@
 pub mod auth;
 mod body;
 mod clock;
+mod connections;
 pub mod follow;
 mod problem;
 pub mod recall;
 pub mod reply;
+mod request;
 mod routes;
 mod server;
 

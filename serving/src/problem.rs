@@ -10,6 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::auth::PasswordError;
+use crate::request::current_id;
+
 /// What went wrong, for a program (`code`) and for a person (`detail`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
@@ -27,6 +30,9 @@ pub struct Problem {
     /// Seconds after which trying again makes sense.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// Id of the request, as in the header `x-request-id`: name it when you ask for help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 impl Problem {
@@ -38,6 +44,7 @@ impl Problem {
             detail: detail.into(),
             code: code.to_owned(),
             retry_after: None,
+            request_id: current_id(),
         }
     }
 
@@ -63,7 +70,7 @@ impl Problem {
 
     /// Something of ours; the cause is logged, the client is told no more than that.
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
-        tracing::error!(%error, "a request failed");
+        tracing::error!(%error, request.id = current_id(), "a request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong on our side; the log of the server says what")
     }
 }
@@ -104,6 +111,16 @@ impl From<KeyError> for Problem {
             KeyError::Destroyed { .. } => Self::new(StatusCode::GONE, "forgotten", "this account was forgotten"),
             KeyError::Store(error) => error.into(),
             error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<PasswordError> for Problem {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Refused(reason) => Self::invalid("invalid_password", reason),
+            PasswordError::Busy => Self::unavailable("too many people sign in just now; try again in a moment"),
+            PasswordError::Failed(_) => Self::internal(&error),
         }
     }
 }

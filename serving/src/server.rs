@@ -10,6 +10,7 @@ use ajatus_memory::postgres::Postgres;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -21,15 +22,15 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::auth::{Limiter, Passwords, Tokens};
 use crate::clock::Clock;
+use crate::connections;
 use crate::problem::Problem;
 use crate::recall::Recall;
 use crate::reply::Replier;
+use crate::request::{REQUEST_ID, observe, refuse_odd_ids};
 use crate::routes;
 
 /// Bytes of a request at most.
 const MAX_BODY: usize = 256 * 1024;
-/// Longest wait for open connections at the end.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// Where and how to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,14 +123,12 @@ impl Running {
         self.address
     }
 
-    /// Stops it: no new connections, open ones get a moment, replies in the making end.
+    /// Stops it: no new connections; replies in the making are stopped, and what they said by then is kept; open requests get a
+    /// moment.
     pub async fn stop(mut self) {
         self.stop.cancel();
         self.replier.close().await;
-        let drained = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            self.tasks.shutdown().await;
-        }
+        while self.tasks.join_next().await.is_some() {}
     }
 }
 
@@ -145,13 +144,7 @@ pub async fn serve(config: ServeConfig, parts: Parts) -> Result<Running, ServeEr
     let router = router(config, parts)?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let ended = stop.clone();
-    tasks.spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(ended.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the server ended");
-        }
-    });
+    tasks.spawn(connections::serve(listener, router, stop.clone()));
     Ok(Running { address, stop, tasks, replier })
 }
 
@@ -173,11 +166,12 @@ pub(crate) fn router(config: ServeConfig, parts: Parts) -> Result<Router, ServeE
         config,
     });
     let fixed = |name: HeaderName, value: &'static str| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
-    let request_id = HeaderName::from_static("x-request-id");
     Ok(routes::all(app)
         .fallback(async || Problem::not_found("page"))
         .method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this page does not take that method"))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(CatchPanicLayer::custom(|_| axum::response::IntoResponse::into_response(Problem::internal(&"a handler panicked"))))
+        .layer(middleware::from_fn(observe))
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(NotForContentType::SSE)))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
@@ -187,9 +181,9 @@ pub(crate) fn router(config: ServeConfig, parts: Parts) -> Result<Router, ServeE
             "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         ))
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
-        .layer(CatchPanicLayer::custom(|_| axum::response::IntoResponse::into_response(Problem::internal(&"a handler panicked"))))
-        .layer(PropagateRequestIdLayer::new(request_id.clone()))
-        .layer(SetRequestIdLayer::new(request_id, MakeRequestUuid)))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(middleware::from_fn(refuse_odd_ids)))
 }
 
 /// The OpenAPI document.

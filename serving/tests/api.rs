@@ -1,5 +1,11 @@
 //! The API: every resource for success, no token, another's token, and bad input; and the document that describes it.
 
+#[path = "api/following.rs"]
+mod following;
+#[path = "api/hostile.rs"]
+mod hostile;
+#[path = "api/replies.rs"]
+mod replies;
 mod support;
 
 use std::sync::atomic::Ordering;
@@ -29,8 +35,11 @@ async fn an_unknown_login_and_a_wrong_password_answer_alike_and_guessing_is_slow
     let world = World::start().await;
     world.user("aino").await;
     let wrong = |login: &str| json!({ "login": login, "password": "not the password" });
-    let (status, known) = world.call(Method::POST, "/v1/sessions", None, Some(wrong("aino"))).await;
-    let (_, unknown) = world.call(Method::POST, "/v1/sessions", None, Some(wrong("nobody"))).await;
+    let (status, mut known) = world.call(Method::POST, "/v1/sessions", None, Some(wrong("aino"))).await;
+    let (_, mut unknown) = world.call(Method::POST, "/v1/sessions", None, Some(wrong("nobody"))).await;
+    for problem in [&mut known, &mut unknown] {
+        assert!(problem.as_object_mut().expect("a problem").remove("request_id").is_some());
+    }
     assert_eq!((status, &known), (StatusCode::UNAUTHORIZED, &unknown));
     for _ in 0..4 {
         world.call(Method::POST, "/v1/sessions", None, Some(wrong("aino"))).await;
@@ -94,7 +103,7 @@ async fn refuses_tokens_that_are_not_ours_or_not_of_now() {
     // {"alg":"none"} and {"alg":"HS256"} with the payload kept.
     let none = format!("eyJhbGciOiJub25lIn0.{}.", parts[1]);
     let symmetric = format!("eyJhbGciOiJIUzI1NiJ9.{}.{}", parts[1], parts[2]);
-    let cut = token[..token.len() - 8].to_owned();
+    let cut: String = token.chars().take(token.len() - 8).collect();
     for bad in ["", "garbage", "a.b.c", &none, &symmetric, &cut] {
         assert_eq!(world.call(Method::GET, "/v1/me", Some(bad), None).await.0, StatusCode::UNAUTHORIZED, "{bad:?}");
     }
@@ -365,7 +374,10 @@ fn every_problem_code_has_its_place_in_the_docs() {
         include_str!("../src/problem.rs"),
         include_str!("../src/body.rs"),
         include_str!("../src/reply/mod.rs"),
+        include_str!("../src/request.rs"),
         include_str!("../src/routes/accounts.rs"),
+        include_str!("../src/routes/after.rs"),
+        include_str!("../src/routes/messages.rs"),
         include_str!("../src/routes/sessions.rs"),
         include_str!("../src/routes/conversations.rs"),
         include_str!("../src/routes/memories.rs"),

@@ -12,7 +12,7 @@ mod who;
 pub use password::{MAX_PASSWORD, MIN_PASSWORD, hash_password};
 
 pub(crate) use limiter::Limiter;
-pub(crate) use password::Passwords;
+pub(crate) use password::{PasswordError, Passwords};
 pub(crate) use refresh::{RefreshToken, unseal_successor};
-pub(crate) use token::Tokens;
+pub(crate) use token::{LIFETIME_SECONDS, Tokens};
 pub(crate) use who::Who;

@@ -3,10 +3,10 @@
 const words = {
   en: { welcome: "A companion that remembers, and says why.", login: "Name or mail address", password: "Password (8 characters or more)", in: "Sign in", up: "Sign up",
     out: "Sign out", new: "New talk", text: "Your message", send: "Send", stop: "Stop", you: "You", me: "Companion", used: n => n === 1 ? "1 memory used" : `${n} memories used`,
-    none: "no memories used", thinking: "Thinking…", done: "Answered.", lost: "The connection was lost; reading on…", untitled: "Talk", because: "because of" },
+    none: "no memories used", thinking: "Thinking…", done: "Answered.", lost: "The connection was lost; reading on…", untitled: "Talk", because: "because of", list: "conversations", turns: "talk", broken: "The reply broke off." },
   fi: { welcome: "Kumppani, joka muistaa ja kertoo miksi.", login: "Nimi tai sähköposti", password: "Salasana (vähintään 8 merkkiä)", in: "Kirjaudu", up: "Luo tunnus",
     out: "Kirjaudu ulos", new: "Uusi keskustelu", text: "Viestisi", send: "Lähetä", stop: "Keskeytä", you: "Sinä", me: "Kumppani", used: n => n === 1 ? "1 muisto käytössä" : `${n} muistoa käytössä`,
-    none: "ei muistoja käytössä", thinking: "Mietin…", done: "Vastattu.", lost: "Yhteys katkesi; jatketaan…", untitled: "Keskustelu", because: "peruste:" },
+    none: "ei muistoja käytössä", thinking: "Mietin…", done: "Vastattu.", lost: "Yhteys katkesi; jatketaan…", untitled: "Keskustelu", because: "peruste:", list: "keskustelut", turns: "keskustelu", broken: "Vastaus katkesi." },
 };
 const lang = navigator.language.startsWith("fi") ? "fi" : "en";
 const say = words[lang];
@@ -14,6 +14,7 @@ document.documentElement.lang = lang;
 const $ = id => document.getElementById(id);
 for (const id of ["welcome", "in", "up", "out", "new", "send", "stop"]) $(id).textContent = say[id];
 $("l-login").textContent = say.login; $("l-password").textContent = say.password; $("l-text").textContent = say.text; $("text").placeholder = say.text;
+$("nav").setAttribute("aria-label", say.list); $("turns").setAttribute("aria-label", say.turns);
 const status = text => { $("status").textContent = text; };
 
 let access = null, conversation = null, reply = null, refreshing = null;
@@ -113,7 +114,7 @@ $("say").onsubmit = async event => {
   const text = $("text").value.trim();
   if (!text || $("send").disabled) return;
   $("text").value = ""; $("send").disabled = true; $("stop").hidden = false; status(say.thinking);
-  turn("user", text);
+  const mine = turn("user", text);
   const element = turn("assistant", "");
   const state = { next: 0, used: [], element, body: element.lastChild, ended: false };
   reply = null;
@@ -125,11 +126,13 @@ $("say").onsubmit = async event => {
       const path = `/v1/replies/${reply}/frames${state.next ? `?after=${state.next - 1}` : ""}`;
       await frames(await call("GET", path), state).catch(() => {});
     }
-  } catch (error) { status(error.message); }
+    if (!state.ended) status(say.broken);
+  } catch (error) { status(error.message); if (!state.next) { mine.remove(); element.remove(); $("text").value = text; } }
   $("send").disabled = false; $("stop").hidden = true; $("text").focus();
 };
 $("text").onkeydown = event => { if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); $("say").requestSubmit(); } };
 $("stop").onclick = () => { if (reply) call("POST", `/v1/replies/${reply}/stop`).catch(error => status(error.message)); };
+document.onkeydown = event => { if (event.key === "Escape" && !$("stop").hidden) $("stop").click(); };
 $("new").onclick = () => fresh().catch(error => status(error.message));
 $("out").onclick = () => call("DELETE", "/v1/sessions/current").finally(() => { show(false); $("turns").replaceChildren(); });
 async function sign(create) {

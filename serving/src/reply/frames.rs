@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use ajatus_events::{ConversationId, Receipt, Role, SourceRef, UserId};
+use ajatus_events::{InteractionId, Receipt, Role, SourceRef, UserId};
 use ajatus_inference::FinishReason;
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
@@ -12,12 +12,13 @@ use futures::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::problem::Problem;
 
 /// One piece of a reply.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Frame {
     /// The reply.
     pub id: Uuid,
@@ -29,7 +30,7 @@ pub struct Frame {
 }
 
 /// What a piece says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FrameBody {
     /// The message is durable.
@@ -37,6 +38,7 @@ pub enum FrameBody {
         /// The message.
         message_id: Uuid,
         /// Where it stands on the log.
+        #[schema(value_type = String)]
         receipt: Receipt,
     },
     /// What the model was given from memory.
@@ -51,11 +53,12 @@ pub enum FrameBody {
     },
     /// The end: the answer is durable.
     Done {
-        /// The answer as a message.
-        message_id: Uuid,
+        /// The answer as a message; none if it ended before its first word.
+        message_id: Option<Uuid>,
         /// Where it stands on the log.
-        receipt: Receipt,
-        /// `stop`, `length` or `stopped` (by the user).
+        #[schema(value_type = Option<String>)]
+        receipt: Option<Receipt>,
+        /// `stop`, `length`, `stopped` (by the user, or by the end of the server) or `timeout`.
         finish_reason: String,
         /// Tokens.
         usage: Usage,
@@ -86,7 +89,7 @@ impl FrameBody {
 }
 
 /// Tokens of a reply, and which prompt made it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
@@ -99,13 +102,14 @@ pub struct Usage {
 }
 
 /// A memory the model was given, with the turn it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsedMemory {
     /// The turn.
     pub id: Uuid,
     /// The thread it was said in.
     pub conversation_id: Uuid,
-    /// Who spoke.
+    /// Who spoke: `user`, `assistant`, or `other` in imported conversations.
+    #[schema(value_type = String)]
     pub role: Role,
     /// The speaker's name, if the source gives one.
     pub speaker: Option<String>,
@@ -114,6 +118,7 @@ pub struct UsedMemory {
     /// What.
     pub text: String,
     /// Where an imported turn stood.
+    #[schema(value_type = Option<Object>)]
     pub source: Option<SourceRef>,
     /// Its score.
     pub score: f32,
@@ -132,7 +137,6 @@ pub(super) fn finish_word(reason: FinishReason) -> &'static str {
 pub(super) struct Reply {
     pub(super) id: Uuid,
     pub(super) user: UserId,
-    pub(super) conversation: ConversationId,
     pub(super) stop: CancellationToken,
     /// Bounded by the tokens of a reply.
     frames: Mutex<Vec<Frame>>,
@@ -140,19 +144,22 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn new(user: UserId, conversation: ConversationId) -> Self {
+    pub(super) fn new(user: UserId) -> Self {
         Self {
             id: Uuid::now_v7(),
             user,
-            conversation,
             stop: CancellationToken::new(),
             frames: Mutex::default(),
             count: watch::Sender::new(0),
         }
     }
 
+    /// Adds a piece, unless the last one was said.
     pub(super) fn push(&self, body: FrameBody) {
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        if frames.last().is_some_and(|last| last.body.is_last()) {
+            return;
+        }
         let seq = frames.len() as u64;
         frames.push(Frame { id: self.id, seq, body });
         let count = frames.len();
@@ -160,8 +167,33 @@ impl Reply {
         self.count.send_replace(count);
     }
 
+    /// Whether the last piece was said.
+    pub(super) fn has_ended(&self) -> bool {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner).last().is_some_and(|last| last.body.is_last())
+    }
+
+    /// Whether a turn is the question, the answer, or a memory the model was given.
+    pub(super) fn mentions(&self, id: InteractionId) -> bool {
+        let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        frames.iter().any(|frame| match &frame.body {
+            FrameBody::Accepted { message_id, .. } => *message_id == id.0,
+            FrameBody::Memories { used } => used.iter().any(|memory| memory.id == id.0),
+            FrameBody::Done { message_id, .. } => *message_id == Some(id.0),
+            FrameBody::Token { .. } | FrameBody::Error { .. } => false,
+        })
+    }
+
     fn get(&self, at: usize) -> Option<Frame> {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner).get(at).cloned()
+    }
+}
+
+/// Says the last piece when a reply's work ends without one: it panicked, or was dropped.
+pub(super) struct Ending(pub(super) Arc<Reply>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.push(FrameBody::Error { problem: Problem::unavailable("the reply broke off; ask again") });
     }
 }
 

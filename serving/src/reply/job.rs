@@ -1,145 +1,101 @@
 //! The work of a reply.
 
-use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ajatus_events::{Body, ConversationId, Interaction, InteractionId, InteractionKey, Receipt, Role, UserId, topic};
+use ajatus_events::{ConversationId, InteractionId, Role};
 use ajatus_inference::prompt::{Prompt, PromptInput, PromptMemory};
 use ajatus_inference::{ChatMessage, ChatRole, GenerateEvent, GenerateRequest};
-use ajatus_kafka::{Record, partition_for_user, wire};
-use ajatus_memory::keys::Purpose;
 use ajatus_memory::postgres::Memory;
 use ajatus_memory::retrieve::{Hit, SearchOptions};
 use futures::StreamExt as _;
-use uuid::Uuid;
 
+use super::Inner;
 use super::frames::{FrameBody, Reply, Usage, UsedMemory, finish_word};
-use super::{CONVERSATIONS, Inner, Last};
+use super::say::Said;
 use crate::problem::Problem;
 use crate::recall::RecallError;
 
-/// Silence that ends a session.
-const SESSION_GAP_MINUTES: i64 = 30;
 /// Turns of the conversation looked at for the prompt.
 const RECENT: u32 = 8;
 /// Longest wait for the turn before to be in the views.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// A turn on the log.
-pub(super) struct Said {
-    pub(super) id: InteractionId,
-    pub(super) receipt: Receipt,
-}
-
 impl Inner {
-    /// Puts a turn on the log; durable when it returns.
-    pub(super) async fn say(&self, user: UserId, conversation: ConversationId, role: Role, text: &str) -> Result<Said, Problem> {
-        let parts = &self.parts;
-        let key = parts.keys.user(user).await?;
-        let last = self.last(user, conversation).await?;
-        let now = parts.clock.now();
-        let (session, position) = match &last {
-            None => (0, 0),
-            Some((session, position, at)) if now - *at > chrono::TimeDelta::minutes(SESSION_GAP_MINUTES) => (session + 1, position + 1),
-            Some((session, position, _)) => (*session, position + 1),
-        };
-        let id = InteractionId(Uuid::now_v7());
-        let body = Body { text: text.to_owned(), speaker: None, caption: None, source: None };
-        let plain = serde_json::to_vec(&body).map_err(|error| Problem::internal(&error))?;
-        let interaction = Interaction {
-            id,
-            user_id: user,
-            conversation_id: conversation,
-            session,
-            position,
-            role,
-            occurred_at: now,
-            body: key.seal(Purpose::Messages, &Interaction::aad(user, id), &plain),
-        };
-        let value = wire::encode(&interaction).map_err(|error| Problem::internal(&error))?;
-        let record = Record { key: InteractionKey { user_id: user, id }.to_string().into_bytes(), value: Some(value) };
-        let partition = partition_for_user(user, parts.log.partitions(topic::INTERACTIONS)?);
-        let offsets = parts.log.append(topic::INTERACTIONS, partition, vec![record]).await?;
-        let offset = offsets.first().copied().ok_or_else(|| Problem::internal(&"the log gave no offset"))?;
-        let receipt = Receipt { topic: topic::INTERACTIONS.to_owned(), partition, offset };
-        let mut known = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= CONVERSATIONS {
-            known.clear();
-        }
-        known.insert(conversation, Last { session, position, at: now, receipt: receipt.clone() });
-        Ok(Said { id, receipt })
-    }
-
-    /// Session, position and time of the conversation's last turn: what was said here, or what the views hold.
-    async fn last(&self, user: UserId, conversation: ConversationId) -> Result<Option<(u32, u32, chrono::DateTime<chrono::Utc>)>, Problem> {
-        if let Some(last) = self.last.lock().unwrap_or_else(PoisonError::into_inner).get(&conversation) {
-            return Ok(Some((last.session, last.position, last.at)));
-        }
-        let turns = self.parts.db.memories_of_conversation(&self.parts.keys, user, conversation, None, 1).await?;
-        Ok(turns.last().map(|turn| (turn.session, turn.position, turn.occurred_at)))
-    }
-
     /// Makes the reply; its last frame is `done` or `error` on every path.
-    pub(super) async fn reply(&self, reply: &Reply, question: InteractionId, text: &str) {
-        let clock = std::time::Instant::now();
-        if let Err(problem) = self.try_reply(reply, question, text).await {
+    pub(super) async fn reply(&self, reply: &Reply, conversation: ConversationId, question: &Said, text: &str) {
+        let clock = Instant::now();
+        if let Err(problem) = self.try_reply(reply, conversation, question, text).await {
             reply.push(FrameBody::Error { problem });
         }
         metrics::histogram!("reply_seconds").record(clock.elapsed().as_secs_f64());
     }
 
-    async fn try_reply(&self, reply: &Reply, question: InteractionId, text: &str) -> Result<(), Problem> {
+    async fn try_reply(&self, reply: &Reply, conversation: ConversationId, question: &Said, text: &str) -> Result<(), Problem> {
+        let until = tokio::time::Instant::now() + self.limits.deadline;
+        let mut usage = Usage { model: self.parts.generator.model().id(), prompt: self.prompt.identity().to_owned(), ..Usage::default() };
+        let mut answer = String::new();
+        let finish = tokio::select! {
+            () = reply.stop.cancelled() => "stopped",
+            finish = self.speak(reply, conversation, question, text, &mut answer, &mut usage) => finish?,
+            () = tokio::time::sleep_until(until) => "timeout",
+        };
+        // The work was dropped by now, which stops the model before its next token.
+        if answer.trim().is_empty() && finish == "timeout" {
+            return Err(Problem::unavailable("the model said nothing in time; ask again"));
+        }
+        let said = match answer.trim().is_empty() {
+            true => None,
+            false => Some(self.say(reply.user, conversation, Role::Assistant, &answer).await?),
+        };
+        let (message_id, receipt) = said.map(|said| (said.id.0, said.receipt)).unzip();
+        reply.push(FrameBody::Done { message_id, receipt, finish_reason: finish.to_owned(), usage });
+        Ok(())
+    }
+
+    /// Recalls, prompts and generates; returns why it ended. May be dropped at any word: `answer` holds those said.
+    async fn speak(
+        &self,
+        reply: &Reply,
+        conversation: ConversationId,
+        question: &Said,
+        text: &str,
+        answer: &mut String,
+        usage: &mut Usage,
+    ) -> Result<&'static str, Problem> {
         let parts = &self.parts;
-        // What was said in this conversation just before may be on its way to the views.
-        let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).get(&reply.conversation).map(|last| last.receipt.clone());
-        if let Some(receipt) = before
-            && let Err(behind) = parts.recall.index().wait_for(&receipt, CATCH_UP).await
+        // The turn before may be on its way to the views still; the question itself is not waited for.
+        if let Some(before) = &question.before
+            && let Err(behind) = parts.recall.index().wait_for(before, CATCH_UP).await
         {
             tracing::warn!(%behind, "a reply goes on without the newest turns");
         }
-        let recent = parts.db.memories_of_conversation(&parts.keys, reply.user, reply.conversation, None, RECENT + 1).await?;
-        let recent: Vec<Memory> = recent.into_iter().filter(|turn| turn.id != question).collect();
-        let hits = self.recall(reply, question, text, &recent).await?;
+        let recent = parts.db.memories_of_conversation(&parts.keys, reply.user, conversation, None, RECENT + 1).await?;
+        let recent: Vec<Memory> = recent.into_iter().filter(|turn| turn.id != question.id).collect();
+        let hits = self.recall(reply, question.id, text, &recent).await?;
         let prompt = self.prompt(&hits, &recent, text).await?;
         reply.push(FrameBody::Memories { used: hits.iter().take(prompt.memories_used).map(used).collect() });
 
-        let mut stream = parts
-            .generator
-            .generate(GenerateRequest {
-                messages: prompt.messages,
-                max_tokens: self.config.reply_tokens,
-                stop: Vec::new(),
-                sampling: self.config.sampling.clone(),
-            })
-            .await?;
-        let mut answer = String::new();
-        let mut usage = Usage { model: parts.generator.model().id(), prompt: self.prompt.identity().to_owned(), ..Usage::default() };
-        let mut finish = "stopped";
-        loop {
-            let event = tokio::select! {
-                () = reply.stop.cancelled() => break,
-                event = stream.next() => event,
-            };
-            match event {
-                Some(Ok(GenerateEvent::Text(text))) => {
+        let request = GenerateRequest {
+            messages: prompt.messages,
+            max_tokens: self.config.reply_tokens,
+            stop: Vec::new(),
+            sampling: self.config.sampling.clone(),
+        };
+        let mut stream = parts.generator.generate(request).await?;
+        while let Some(event) = stream.next().await {
+            match event? {
+                GenerateEvent::Text(text) => {
                     answer.push_str(&text);
                     reply.push(FrameBody::Token { text });
                 }
-                Some(Ok(GenerateEvent::Done { reason, prompt_tokens, completion_tokens })) => {
-                    finish = finish_word(reason);
+                GenerateEvent::Done { reason, prompt_tokens, completion_tokens } => {
                     usage.prompt_tokens = prompt_tokens;
                     usage.completion_tokens = completion_tokens;
-                    break;
+                    return Ok(finish_word(reason));
                 }
-                Some(Err(error)) => return Err(error.into()),
-                None => return Err(Problem::unavailable("the model stopped in the middle of its answer; ask again")),
             }
         }
-        // Dropping the stream stops the model before its next token.
-        drop(stream);
-        let said = self.say(reply.user, reply.conversation, Role::Assistant, &answer).await?;
-        reply.push(FrameBody::Done { message_id: said.id.0, receipt: said.receipt, finish_reason: finish.to_owned(), usage });
-        Ok(())
+        Err(Problem::unavailable("the model stopped in the middle of its answer; ask again"))
     }
 
     /// Memories for the question, without what the prompt holds anyway.

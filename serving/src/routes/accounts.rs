@@ -50,7 +50,7 @@ pub(crate) async fn create_account(
     if length == 0 || length > MAX_LOGIN || login.chars().any(char::is_control) {
         return Err(Problem::invalid("invalid_login", format!("the login must have 1 to {MAX_LOGIN} printable characters")));
     }
-    let hash = app.passwords.hash(wanted.password).await.map_err(|reason| Problem::invalid("invalid_password", reason))?;
+    let hash = app.passwords.hash(wanted.password).await?;
     let account = app.db.create_account(&app.keys, login, Some(&hash)).await?;
     Ok((StatusCode::CREATED, axum::Json(account.into())))
 }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -90,7 +90,9 @@ pub(super) fn parse_cursor<T: std::str::FromStr>(text: &str) -> Result<(DateTime
     let parsed = || {
         let plain = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let (at, rest) = plain.split_once(' ')?;
-        Some((DateTime::from_timestamp_micros(at.parse().ok()?)?, rest.parse().ok()?))
+        let at = DateTime::from_timestamp_micros(at.parse().ok()?)?;
+        // Times that the database can hold.
+        (1..=9_999).contains(&at.year()).then_some((at, rest.parse().ok()?))
     };
     parsed().ok_or_else(|| Problem::bad_request("invalid_query", "the cursor is not one of ours"))
 }

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use ajatus_events::{InteractionId, Receipt};
+use ajatus_events::InteractionId;
 use ajatus_memory::retrieve::{Hit, SearchOptions};
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::after::{Progress, wait};
 use super::conversations::limit;
 use super::messages::Message;
 use crate::auth::Who;
@@ -68,16 +68,6 @@ pub(crate) struct FoundPage {
     items: Vec<Found>,
 }
 
-/// How far a write is.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Progress {
-    /// Everything below is in.
-    applied_offset: u64,
-    /// The write's.
-    wanted_offset: u64,
-    epoch: u64,
-}
-
 /// Counts of the user's turns.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Activity {
@@ -100,19 +90,6 @@ impl From<Hit> for Found {
     }
 }
 
-/// Waits for a write; 202 with progress if it takes too long.
-async fn wait(app: &App, after: Option<&str>) -> Result<Option<Response>, Problem> {
-    let Some(after) = after else { return Ok(None) };
-    let receipt: Receipt = after.parse().map_err(|error| Problem::bad_request("invalid_receipt", format!("after: {error}")))?;
-    match app.recall.index().wait_for(&receipt, app.config.after_wait).await {
-        Ok(_) => Ok(None),
-        Err(behind) => {
-            let progress = Progress { applied_offset: behind.applied_offset, wanted_offset: behind.wanted_offset, epoch: behind.epoch };
-            Ok(Some((StatusCode::ACCEPTED, [("retry-after", "1")], axum::Json(progress)).into_response()))
-        }
-    }
-}
-
 /// Finds turns in the user's own memory, with where each was said.
 #[utoipa::path(get, path = "/v1/memories/search", tag = "memories", security(("access_token" = [])), params(SearchQuery), responses(
     (status = 200, body = FoundPage), (status = 202, description = "the write of `after` is not in yet", body = Progress), (status = 400, body = Problem)))]
@@ -122,7 +99,7 @@ pub(crate) async fn search_memories(State(app): State<App>, who: Who, Query(quer
         return Err(Problem::bad_request("invalid_query", format!("q must have 1 to {MAX_QUESTION} characters")));
     }
     let limit = limit(query.limit, 10)? as usize;
-    if let Some(progress) = wait(&app, query.after.as_deref()).await? {
+    if let Some(progress) = wait(&app, who.user, query.after.as_deref()).await? {
         return Ok(progress);
     }
     let options = SearchOptions { limit, explain: query.explain.unwrap_or(false), ..SearchOptions::default() };
@@ -146,7 +123,7 @@ pub(crate) async fn get_memory(State(app): State<App>, who: Who, Path(id): Path<
 #[utoipa::path(get, path = "/v1/profile/activity", tag = "profile", security(("access_token" = [])), params(AfterQuery),
     responses((status = 200, body = Activity), (status = 202, body = Progress)))]
 pub(crate) async fn get_activity(State(app): State<App>, who: Who, Query(query): Query<AfterQuery>) -> Result<Response, Problem> {
-    if let Some(progress) = wait(&app, query.after.as_deref()).await? {
+    if let Some(progress) = wait(&app, who.user, query.after.as_deref()).await? {
         return Ok(progress);
     }
     let epoch = app.recall.index().frontier().borrow().epoch;

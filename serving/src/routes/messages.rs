@@ -17,11 +17,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::after::catch_up;
 use super::conversations::{cursor, limit, parse_cursor};
 use crate::auth::Who;
 use crate::body::{Json, Path, Query};
 use crate::problem::Problem;
-use crate::reply::{FrameBody, Frames};
+use crate::reply::{Frame, FrameBody, Frames};
+use crate::request::current_id;
 use crate::server::App;
 
 #[derive(Deserialize, ToSchema)]
@@ -57,16 +59,20 @@ pub(crate) struct MessagePage {
     next_cursor: Option<String>,
 }
 
+/// Longest wait for a whole reply; it goes on after.
+const WHOLE: Duration = Duration::from_secs(110);
+
 /// A whole reply, for clients that do not stream.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct WholeReply {
     reply_id: Uuid,
-    message_id: Uuid,
+    /// The answer as a message; none if it ended before its first word.
+    message_id: Option<Uuid>,
     text: String,
-    /// Of the answer: give it as `after` to see what it changed.
+    /// Of the answer, or of the message if there is none: give it as `after` to see what it changed.
     receipt: String,
+    /// `stop`, `length`, `stopped` or `timeout`.
     finish_reason: String,
-    #[schema(value_type = Vec<Object>)]
     memories: Vec<crate::reply::UsedMemory>,
 }
 
@@ -106,9 +112,10 @@ impl From<Memory> for Message {
 /// The reply goes on when the connection is lost: read on at `/v1/replies/{id}/frames`.
 #[utoipa::path(post, path = "/v1/conversations/{id}/messages", tag = "messages", security(("access_token" = [])), params(("id" = Uuid, Path)),
     request_body = NewMessage, responses(
-        (status = 200, description = "frames `{id, seq, type, …}`: accepted, memories, token…, done or error", content_type = "text/event-stream", body = String),
+        (status = 200, description = "frames `{id, seq, type, …}`: accepted, memories, token…, done or error", content_type = "text/event-stream", body = Frame),
         (status = 201, description = "the whole reply", content_type = "application/json", body = WholeReply),
-        (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+        (status = 404, body = Problem), (status = 422, body = Problem),
+        (status = 429, description = "too many replies to this user are in the making", body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn create_message(
     State(app): State<App>,
     who: Who,
@@ -121,28 +128,43 @@ pub(crate) async fn create_message(
         return Err(Problem::not_found("conversation"));
     }
     let frames = app.replier.start(who.user, conversation, message.text).await?;
-    let wants_whole = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accept| accept.starts_with("application/json"));
-    if wants_whole {
+    if wants_whole(&headers) {
         return whole(frames).await.map(|reply| (StatusCode::CREATED, axum::Json(reply)).into_response());
     }
     Ok(events(frames).into_response())
 }
 
+/// Whether the client takes JSON and no event stream.
+fn wants_whole(headers: &HeaderMap) -> bool {
+    let accepts = |kind: &str| {
+        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+        values.filter_map(|item| item.split(';').next()).any(|item| item.trim().eq_ignore_ascii_case(kind))
+    };
+    accepts("application/json") && !accepts("text/event-stream")
+}
+
 async fn whole(mut frames: Frames) -> Result<WholeReply, Problem> {
     let reply_id = frames.id();
-    let (mut text, mut memories) = (String::new(), Vec::new());
-    while let Some(frame) = frames.next().await {
+    let (mut text, mut memories, mut taken) = (String::new(), Vec::new(), String::new());
+    let until = tokio::time::Instant::now() + WHOLE;
+    while let Ok(Some(frame)) = tokio::time::timeout_at(until, frames.next()).await {
         match frame.body {
             FrameBody::Token { text: more } => text.push_str(&more),
             FrameBody::Memories { used } => memories = used,
-            FrameBody::Accepted { .. } => {}
-            FrameBody::Error { problem } => return Err(problem),
+            FrameBody::Accepted { receipt, .. } => taken = receipt.to_string(),
+            // The client must not say it twice.
+            FrameBody::Error { problem } => {
+                let detail = format!("the message was taken (receipt {taken}), but there is no reply: {}", problem.detail);
+                return Err(Problem { detail, request_id: current_id(), ..problem });
+            }
             FrameBody::Done { message_id, receipt, finish_reason, .. } => {
-                return Ok(WholeReply { reply_id, message_id, text, receipt: receipt.to_string(), finish_reason, memories });
+                let receipt = receipt.map_or(taken, |receipt| receipt.to_string());
+                return Ok(WholeReply { reply_id, message_id, text, receipt, finish_reason, memories });
             }
         }
     }
-    Err(Problem::unavailable("the reply ended without its end; read the conversation again"))
+    let detail = format!("the message was taken (receipt {taken}) and the reply goes on; read it at /v1/replies/{reply_id}/frames");
+    Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail))
 }
 
 /// Frames as server-sent events: `id` is the frame's number, so that a browser asks on from there by itself.
@@ -168,7 +190,9 @@ pub(crate) async fn list_messages(
         return Err(Problem::not_found("conversation"));
     }
     let limit = limit(query.limit, 50)?;
-    let before = query.cursor.as_deref().map(parse_cursor::<u32>).transpose()?;
+    // As far as the database counts.
+    let before = query.cursor.as_deref().map(parse_cursor::<i32>).transpose()?;
+    let before = before.and_then(|(at, position)| Some((at, u32::try_from(position).ok()?)));
     let held = app.db.memories_of_conversation(&app.keys, who.user, conversation, before, limit).await?;
     let full = held.len() == limit as usize;
     let next_cursor = held.first().filter(|_| full).map(|first| cursor(first.occurred_at, &first.position.to_string()));
@@ -184,14 +208,22 @@ pub(crate) async fn delete_message(
     Path((conversation, message)): Path<(Uuid, Uuid)>,
 ) -> Result<(StatusCode, axum::Json<Written>), Problem> {
     let id = InteractionId(message);
-    let held = app.db.memories_by_id(&app.keys, who.user, &[id]).await?;
-    if !held.iter().any(|memory| memory.conversation_id.0 == conversation) {
-        return Err(Problem::not_found("message"));
+    let is_there = async || {
+        let held = app.db.memories_by_id(&app.keys, who.user, &[id]).await?;
+        Ok::<bool, Problem>(held.iter().any(|memory| memory.conversation_id.0 == conversation))
+    };
+    if !is_there().await? {
+        // It may have been said just now.
+        catch_up(&app, who.user).await?;
+        if !is_there().await? {
+            return Err(Problem::not_found("message"));
+        }
     }
     let record = Record { key: InteractionKey { user_id: who.user, id }.to_string().into_bytes(), value: None };
     let partition = partition_for_user(who.user, app.log.partitions(topic::INTERACTIONS)?);
     let offsets = app.log.append(topic::INTERACTIONS, partition, vec![record]).await?;
     let offset = offsets.first().copied().ok_or_else(|| Problem::internal(&"the log gave no offset"))?;
     let receipt = Receipt { topic: topic::INTERACTIONS.to_owned(), partition, offset };
+    app.replier.forget(who.user, id);
     Ok((StatusCode::ACCEPTED, axum::Json(Written { receipt: receipt.to_string() })))
 }

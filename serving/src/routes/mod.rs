@@ -1,6 +1,7 @@
 //! The routes, one file per resource, and the OpenAPI document they make.
 
 mod accounts;
+mod after;
 mod conversations;
 mod memories;
 mod messages;
@@ -25,7 +26,7 @@ use crate::server::App;
         description = "A self-hosted companion that remembers, and says why. Errors are problem documents (RFC 9457). Times are RFC 3339, UTC.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(crate::problem::Problem)),
+    components(schemas(crate::problem::Problem, crate::reply::Frame)),
     modifiers(&Bearer)
 )]
 struct Document;

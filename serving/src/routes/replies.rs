@@ -11,6 +11,7 @@ use super::messages::events;
 use crate::auth::Who;
 use crate::body::{Path, Query};
 use crate::problem::Problem;
+use crate::reply::Frame;
 use crate::server::App;
 
 #[derive(Deserialize, IntoParams)]
@@ -22,7 +23,7 @@ pub(crate) struct FrameQuery {
 
 /// Frames of a reply, from where the client lost them.
 #[utoipa::path(get, path = "/v1/replies/{id}/frames", tag = "replies", security(("access_token" = [])), params(("id" = Uuid, Path), FrameQuery),
-    responses((status = 200, content_type = "text/event-stream", body = String), (status = 404, body = Problem)))]
+    responses((status = 200, content_type = "text/event-stream", body = Frame), (status = 404, body = Problem)))]
 pub(crate) async fn list_frames(
     State(app): State<App>,
     who: Who,

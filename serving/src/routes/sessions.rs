@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::auth::{RefreshToken, Who, unseal_successor};
-use crate::body::Json;
+use crate::auth::{LIFETIME_SECONDS, RefreshToken, Who, unseal_successor};
+use crate::body::{Json, JsonOrDefault};
 use crate::problem::Problem;
 use crate::server::App;
 
@@ -80,15 +80,14 @@ pub(crate) async fn create_session(State(app): State<App>, Json(wanted): Json<Si
     let now = app.clock.now();
     let login = wanted.login.trim().to_lowercase();
     let brake = app.keys.blind("login brake", &login);
-    if let Some(seconds) = app.limiter.wait(&brake, now) {
+    if let Err(seconds) = app.limiter.admit(brake, now) {
         let detail = format!("too many wrong passwords for this login; try again in {seconds} s");
         return Err(Problem { retry_after: Some(seconds), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail) });
     }
     let account = app.db.account_by_login(&app.keys, &login).await?;
     let hash = account.as_ref().and_then(|account| account.password_hash.clone());
-    let right = app.passwords.verify(wanted.password, hash).await;
+    let right = app.passwords.verify(wanted.password, hash).await?;
     let Some(account) = account.filter(|_| right) else {
-        app.limiter.wrong(brake, now);
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "wrong_login", "the login or the password is wrong"));
     };
     app.limiter.right(&brake);
@@ -102,8 +101,8 @@ pub(crate) async fn create_session(State(app): State<App>, Json(wanted): Json<Si
 /// with the same successor.
 #[utoipa::path(post, path = "/v1/sessions/refresh", tag = "sessions", request_body(content = inline(Option<Refresh>)), responses(
     (status = 200, body = SignedIn), (status = 401, body = Problem)))]
-pub(crate) async fn refresh_session(State(app): State<App>, headers: HeaderMap, body: Option<axum::Json<Refresh>>) -> Result<Response, Problem> {
-    let given = body.and_then(|axum::Json(refresh)| refresh.refresh_token);
+pub(crate) async fn refresh_session(State(app): State<App>, headers: HeaderMap, body: JsonOrDefault<Refresh>) -> Result<Response, Problem> {
+    let given = body.0.refresh_token;
     let transport = if given.is_some() { Transport::Body } else { Transport::Cookie };
     let refuse = || Problem::unauthorized("the refresh token is not valid any more; sign in again");
     let token = given.or_else(|| cookie(&headers)).and_then(|text| RefreshToken::parse(&text)).ok_or_else(refuse)?;
@@ -160,7 +159,7 @@ fn signed_in(
     let access_token = app.tokens.issue(user, session, app.clock.now()).map_err(|error| Problem::internal(&error))?;
     let body = SignedIn {
         access_token,
-        expires_in: 600,
+        expires_in: LIFETIME_SECONDS,
         refresh_token: (transport == Transport::Body).then(|| refresh.text()),
         session_id: session,
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ajatus_events::topic;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -10,6 +11,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::server::App;
+
+/// Longest wait for a part to say that it works.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Parts and whether they work.
 #[derive(Serialize, ToSchema)]
@@ -29,19 +33,24 @@ pub(crate) async fn live() -> &'static str {
 #[utoipa::path(get, path = "/health/ready", tag = "system", responses((status = 200, body = Health), (status = 503, body = Health)))]
 pub(crate) async fn ready(State(app): State<App>) -> Response {
     let mut parts = BTreeMap::new();
-    let pinged = tokio::time::timeout(Duration::from_secs(2), app.db.ping()).await;
-    let postgres = match pinged {
-        Ok(Ok(())) => "ok".to_owned(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "no answer within 2 s".to_owned(),
-    };
+    let (postgres, log) = tokio::join!(within(app.db.ping()), within(app.log.end_offset(topic::INTERACTIONS, 0)));
     parts.insert("postgres".to_owned(), postgres);
+    parts.insert("log".to_owned(), log);
     for (part, state) in (app.probe)() {
         parts.insert(part.to_owned(), state.err().unwrap_or_else(|| "ok".to_owned()));
     }
     let ready = parts.values().all(|state| state == "ok");
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(Health { ready, parts })).into_response()
+}
+
+/// `ok`, or what is wrong.
+async fn within<T, E: std::fmt::Display>(asked: impl Future<Output = Result<T, E>>) -> String {
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(_)) => "ok".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+    }
 }
 
 /// Prometheus text.

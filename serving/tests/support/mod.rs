@@ -179,10 +179,32 @@ impl World {
         }
     }
 
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
+        let log = Arc::clone(&self.log);
+        self.stop_serving().await;
+        log.close().await;
+    }
+
+    /// Stops the server and the follower; the log stays open.
+    pub(crate) async fn stop_serving(mut self) {
         self.running.take().expect("running").stop().await;
         self.follower.take().expect("following").stop().await;
-        self.log.close().await;
+    }
+
+    /// What another replier over the same parts needs.
+    pub(crate) fn reply_parts(&self) -> ReplyParts {
+        ReplyParts {
+            log: Arc::clone(&self.parts.log),
+            db: self.test.db.clone(),
+            keys: self.test.keys.clone(),
+            recall: self.parts.recall.clone(),
+            generator: Arc::clone(&self.words) as Arc<dyn Generator>,
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+        }
+    }
+
+    pub(crate) async fn user_id(&self, login: &str) -> ajatus_events::UserId {
+        self.test.db.account_by_login(&self.test.keys, login).await.expect("read").expect("an account").id
     }
 
     /// A request; status and body (null if it is not JSON).
