@@ -18,7 +18,8 @@ use crate::request::current_id;
 pub struct Problem {
     /// Page about this kind of problem.
     #[serde(rename = "type")]
-    pub kind: String,
+    #[schema(value_type = String)]
+    pub kind: Box<str>,
     /// The kind in a few words.
     pub title: String,
     /// HTTP status.
@@ -29,16 +30,17 @@ pub struct Problem {
     pub code: String,
     /// Seconds after which trying again makes sense.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
     /// Id of the request, as in the header `x-request-id`: name it when you ask for help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub request_id: Option<Box<str>>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("/docs/problems#{code}"),
+            kind: format!("/docs/problems#{code}").into(),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status: status.as_u16(),
             detail: detail.into(),

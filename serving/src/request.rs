@@ -18,11 +18,11 @@ const MAX_ID: usize = 64;
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
-    static CURRENT: Option<String>;
+    static CURRENT: Option<Box<str>>;
 }
 
 /// Id of the request that is being answered.
-pub(crate) fn current_id() -> Option<String> {
+pub(crate) fn current_id() -> Option<Box<str>> {
     CURRENT.try_with(Clone::clone).ok().flatten()
 }
 
@@ -38,7 +38,7 @@ pub(crate) async fn refuse_odd_ids(mut request: Request, next: Next) -> Response
 
 /// Answers within the deadline, names the request to its errors, and counts it.
 pub(crate) async fn observe(request: Request, next: Next) -> Response {
-    let id = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let id = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).map(Box::from);
     let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let method = known(request.method());
     let begun = Instant::now();

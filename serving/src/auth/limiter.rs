@@ -30,13 +30,13 @@ impl Limiter {
     ///
     /// # Errors
     /// Seconds to wait before another try.
-    pub(crate) fn admit(&self, login: [u8; 32], now: DateTime<Utc>) -> Result<(), u64> {
+    pub(crate) fn admit(&self, login: [u8; 32], now: DateTime<Utc>) -> Result<(), u32> {
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((count, last)) = tries.get_mut(&login) {
             if let Some(over) = count.checked_sub(FREE) {
                 let left = *last + TimeDelta::seconds((1_i64 << over.min(20)).min(LONGEST)) - now;
                 if left > TimeDelta::zero() {
-                    return Err(u64::try_from(left.num_seconds()).unwrap_or(0) + 1);
+                    return Err(u32::try_from(left.num_seconds()).unwrap_or(0) + 1);
                 }
             }
             *count = count.saturating_add(1);
@@ -72,7 +72,7 @@ fn make_room(tries: &mut HashMap<[u8; 32], (u32, DateTime<Utc>)>, now: DateTime<
 mod tests {
     use super::*;
 
-    fn wait(limiter: &Limiter, login: [u8; 32], now: DateTime<Utc>) -> Option<u64> {
+    fn wait(limiter: &Limiter, login: [u8; 32], now: DateTime<Utc>) -> Option<u32> {
         limiter.admit(login, now).err()
     }
 

@@ -61,7 +61,8 @@ async fn the_end_of_the_server_ends_open_streams_and_keeps_what_was_said() {
         text.push_str(std::str::from_utf8(&stream.next().await.expect("more").expect("a chunk")).expect("text"));
     }
     let begun = Instant::now();
-    let rest = tokio::spawn(async move {
+    let mut reading = tokio::task::JoinSet::new();
+    reading.spawn(async move {
         while let Some(Ok(chunk)) = stream.next().await {
             text.push_str(std::str::from_utf8(&chunk).expect("text"));
         }
@@ -70,7 +71,7 @@ async fn the_end_of_the_server_ends_open_streams_and_keeps_what_was_said() {
     let log = Arc::clone(&world.log);
     world.stop_serving().await;
     assert!(begun.elapsed() < Duration::from_secs(4), "the open stream held up the end for {:?}", begun.elapsed());
-    let told = frames(&rest.await.expect("read"));
+    let told = frames(&reading.join_next().await.expect("one").expect("read"));
     let last = told.last().expect("an end");
     assert_eq!((&last["type"], &last["finish_reason"]), (&json!("done"), &json!("stopped")), "{last}");
     log.close().await;
