@@ -41,6 +41,8 @@ pub struct Prompt {
     pub messages: Vec<ChatMessage>,
     /// How many of the memories, best first, found room.
     pub memories_used: usize,
+    /// How many of the recent turns, newest first, found room.
+    pub recent_used: usize,
 }
 
 /// The companion's chat prompt.
@@ -77,11 +79,11 @@ impl ChatPrompt {
         let size = |message: &ChatMessage| count(&message.content) + AROUND;
         let question = ChatMessage { role: ChatRole::User, content: input.question.to_owned() };
         let mut used = input.memories.len();
-        let mut system = self.system(input.memories)?;
+        let mut system = self.system(input.memories, !input.recent.is_empty())?;
         let fixed = size(&question) + AROUND;
         while used > 0 && size(&system) + fixed > input.budget {
             used -= 1;
-            system = self.system(&input.memories[..used])?;
+            system = self.system(&input.memories[..used], !input.recent.is_empty())?;
         }
         let mut left = input.budget.saturating_sub(size(&system) + fixed);
         let mut recent = Vec::new();
@@ -97,6 +99,7 @@ impl ChatPrompt {
         while recent.last().is_some_and(|message| message.role != ChatRole::User) {
             recent.pop();
         }
+        let recent_used = recent.len();
         let mut messages = vec![system];
         for message in recent.into_iter().rev().chain([question]) {
             match messages.last_mut() {
@@ -108,12 +111,12 @@ impl ChatPrompt {
                 _ => messages.push(message),
             }
         }
-        Ok(Prompt { messages, memories_used: used })
+        Ok(Prompt { messages, memories_used: used, recent_used })
     }
 
-    fn system(&self, memories: &[PromptMemory]) -> Result<ChatMessage, InferenceError> {
+    fn system(&self, memories: &[PromptMemory], talking: bool) -> Result<ChatMessage, InferenceError> {
         let template = self.environment.get_template("chat").map_err(|error| InferenceError::Input { reason: error.to_string() })?;
-        let content = template.render(context! { memories }).map_err(|error| InferenceError::Input { reason: error.to_string() })?;
+        let content = template.render(context! { memories, talking }).map_err(|error| InferenceError::Input { reason: error.to_string() })?;
         Ok(ChatMessage { role: ChatRole::System, content: content.trim().to_owned() })
     }
 }
@@ -141,7 +144,17 @@ mod tests {
         let prompt = ChatPrompt::built_in().render(&input, &words).expect("filled");
         assert!(prompt.messages[0].content.contains("- 8 May 2023, Aino: Mustikka sleeps in the sauna."), "{}", prompt.messages[0].content);
         assert_eq!(prompt.messages[1], said(ChatRole::User, "Where does Mustikka sleep?"));
-        assert_eq!((prompt.memories_used, prompt.messages.len()), (1, 2));
+        assert_eq!((prompt.memories_used, prompt.messages.len(), prompt.recent_used), (1, 2, 0));
+    }
+
+    #[test]
+    fn says_that_there_are_no_notes_only_when_nothing_was_said_before() {
+        let first = PromptInput { memories: &[], recent: &[], question: "Who am I?", budget: 500 };
+        let prompt = ChatPrompt::built_in().render(&first, &words).expect("filled");
+        assert!(prompt.messages[0].content.contains("no notes"), "{}", prompt.messages[0].content);
+        let recent = [said(ChatRole::User, "I am Aino."), said(ChatRole::Assistant, "Hello, Aino.")];
+        let prompt = ChatPrompt::built_in().render(&PromptInput { recent: &recent, ..first }, &words).expect("filled");
+        assert!(!prompt.messages[0].content.contains("no notes"), "{}", prompt.messages[0].content);
     }
 
     #[test]
@@ -159,7 +172,7 @@ mod tests {
         let total: usize = tight.messages.iter().map(|message| words(&message.content) + 6).sum();
         assert!(total <= 150, "{total}");
         let wide = render(2_000);
-        assert_eq!((wide.memories_used, wide.messages.len()), (20, 6));
+        assert_eq!((wide.memories_used, wide.messages.len(), wide.recent_used), (20, 6, 4));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use ajatus_events::{Body, ConversationId, Interaction, InteractionId, InteractionKey, Role, Sealed, UserId};
 use ajatus_memory::keys::{KeyError, KeyRing, Purpose, RootKey};
 use ajatus_memory::postgres::{
-    ActivityRow, Applied, EpochDelta, LedgerRow, MemoryRow, OffsetRange, OutboxRow, Rotation, StoreError,
+    ActivityRow, Applied, EpochDelta, LedgerRow, MemoryRow, OffsetRange, OutboxRow, Postgres, Rotation, StoreError,
 };
 use ajatus_memory::testing::TestDatabase;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
+use futures::FutureExt as _;
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 fn noon() -> DateTime<Utc> {
@@ -219,4 +221,47 @@ async fn a_body_moved_to_another_row_does_not_open() {
     first.upserts = vec![one, two];
     test.db.apply_epoch(&first).await.expect("applied");
     assert!(matches!(test.db.load_user(&test.keys, user, "companion").await, Err(StoreError::Key(_))));
+}
+
+/// Polls a future so many times at most.
+async fn drop_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let (mut future, mut left) = (Box::pin(future), polls);
+    std::future::poll_fn(move |context| {
+        if left == 0 {
+            return std::task::Poll::Ready(None);
+        }
+        left -= 1;
+        // The waker of the future is ours: we are polled when it can go on.
+        match future.poll_unpin(context) {
+            std::task::Poll::Pending if left == 0 => std::task::Poll::Ready(None),
+            poll => poll.map(Some),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_follows_work_dropped_at_any_point_is_committed() {
+    let test = TestDatabase::start().await;
+    let user = test.db.create_account(&test.keys, "dropped", None).await.expect("made").id;
+    // One connection, so that what follows is said on the one that was dropped.
+    let db = Postgres::connect(&test.url, 1).await.expect("connected");
+    let state = db.open_pipeline("companion", "plan").await.expect("opened");
+    let mut outside = sqlx::PgConnection::connect(&test.url).await.expect("connected");
+    let (mut progress, mut unfinished) = (state.progress, 0);
+    for polls in 1..60_u32 {
+        let change = EpochDelta { upserts: vec![row(&test, user, polls, "hei").await], ..delta(state.generation, progress + 1) };
+        match drop_after(polls as usize, db.apply_epoch(&change)).await {
+            None => unfinished += 1,
+            Some(applied) => drop(applied.expect("applied")),
+        }
+        // The dropped connection goes back to the pool in the background; a round trip gives it the time.
+        outside.ping().await.expect("it answers");
+        // One statement, no transaction of ours.
+        db.create_conversation(&test.keys, user, None).await.expect("made");
+        let seen: (i64,) = sqlx::query_as("select count(*) from conversations").fetch_one(&mut outside).await.expect("read");
+        assert_eq!(seen.0, i64::from(polls), "not committed after work dropped at poll {polls}");
+        progress = db.positions("companion").await.expect("read").0;
+    }
+    assert!(unfinished > 5, "{unfinished}: the drops must meet the work at many points");
 }

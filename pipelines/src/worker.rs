@@ -82,11 +82,22 @@ impl Workers {
 
     /// Ends the threads; blocks until they have.
     pub(crate) fn join(self) {
-        self.ended.store(true, Ordering::SeqCst);
-        self.send(Command::Close);
+        self.close();
         if let Some(guards) = self.guards.lock().unwrap_or_else(PoisonError::into_inner).take() {
             drop(guards.join());
         }
+    }
+
+    fn close(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.send(Command::Close);
+    }
+}
+
+/// Dropped without [`Workers::join`], by a panic, the guards wait for the threads: they must be told to end before.
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -39,7 +39,7 @@ impl Postgres {
     pub async fn create_account(&self, keys: &KeyRing, login: &str, password_hash: Option<&str>) -> Result<Account, StoreError> {
         let login = normalised(login);
         let id = UserId(Uuid::new_v4());
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         let made: Option<(DateTime<Utc>,)> = sqlx::query_as(
             "insert into accounts (id, login_index, login, password_hash) values ($1, $2, $3, $4)
              on conflict (login_index) do nothing returning created_at",

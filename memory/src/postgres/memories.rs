@@ -122,7 +122,7 @@ impl Postgres {
     /// As the pool's and the key ring's.
     pub async fn load_user(&self, keys: &KeyRing, user: UserId, pipeline: &str) -> Result<UserSnapshot, StoreError> {
         type WithVector = (Uuid, Uuid, i32, i32, String, DateTime<Utc>, Vec<u8>, i64, Vector);
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *transaction).await?;
         let progress: Option<(i64,)> =
             sqlx::query_as("select progress from pipelines where name = $1").bind(pipeline).fetch_optional(&mut *transaction).await?;

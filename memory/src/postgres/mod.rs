@@ -14,7 +14,7 @@ mod sessions;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres as Driver, Transaction};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use accounts::Account;
@@ -155,6 +155,17 @@ impl Postgres {
         sqlx::migrate!("../migrations").run(&self.pool).await.map_err(|error| StoreError::Schema {
             reason: format!("{error}; the database must be ours alone, of this or an older version, and have pgvector 0.7 or newer"),
         })
+    }
+
+    /// Begins a transaction; dropped, it is rolled back.
+    ///
+    /// In a task of its own because a caller that is dropped while the server answers `begin` would leave the connection
+    /// inside a transaction that the driver (sqlx 0.9) does not know of: what is said on it later would never be committed.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Driver>, StoreError> {
+        let pool = self.pool.clone();
+        #[expect(clippy::disallowed_methods, reason = "this is the one place; it must go on when the caller is dropped")]
+        let begun = tokio::spawn(async move { pool.begin().await });
+        Ok(begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
     }
 
     /// One round trip.

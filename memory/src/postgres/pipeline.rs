@@ -150,7 +150,7 @@ impl Postgres {
     /// # Errors
     /// As the pool's.
     pub async fn open_pipeline(&self, name: &str, plan_hash: &str) -> Result<PipelineState, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         let (plan, generation, minted, progress): (String, i64, i64, i64) = sqlx::query_as(
             "insert into pipelines (name, plan_hash, generation, minted, progress) values ($1, $2, 1, 0, 0)
              on conflict (name) do update set generation = pipelines.generation + 1
@@ -231,7 +231,7 @@ impl Postgres {
     /// # Errors
     /// [`StoreError::Fenced`] if another run took over; [`StoreError::OutOfOrder`] if the epoch does not follow.
     pub async fn apply_epoch(&self, delta: &EpochDelta) -> Result<Applied, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         let (generation, progress): (i64, i64) =
             sqlx::query_as("select generation, progress from pipelines where name = $1 for update")
                 .bind(&delta.pipeline)
@@ -297,7 +297,7 @@ impl Postgres {
     /// # Errors
     /// As the pool's.
     pub async fn positions(&self, name: &str) -> Result<(u64, Vec<(u32, u64)>), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *transaction).await?;
         let progress: Option<(i64,)> =
             sqlx::query_as("select progress from pipelines where name = $1").bind(name).fetch_optional(&mut *transaction).await?;

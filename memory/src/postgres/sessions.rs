@@ -57,7 +57,7 @@ impl Postgres {
     /// As the pool's.
     pub async fn start_session(&self, user: UserId, device: &str, token_hash: &[u8; 32], now: DateTime<Utc>) -> Result<Uuid, StoreError> {
         let session = Uuid::now_v7();
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         sqlx::query("insert into sessions (id, user_id, device, created_at, last_used_at) values ($1, $2, $3, $4, $4)")
             .bind(session)
             .bind(user.0)
@@ -88,7 +88,7 @@ impl Postgres {
         idle: Duration,
     ) -> Result<Rotation, StoreError> {
         type Row = (Uuid, Uuid, DateTime<Utc>, Option<DateTime<Utc>>, Option<Vec<u8>>, Option<DateTime<Utc>>);
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         let row: Option<Row> = sqlx::query_as(
             "select s.user_id, s.id, t.issued_at, t.rotated_at, t.successor, s.revoked_at
              from refresh_tokens t join sessions s on s.id = t.session_id where t.token_hash = $1 for update of t, s",

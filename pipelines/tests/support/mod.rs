@@ -133,8 +133,10 @@ impl World {
         let reached = status.wait_for(|status| {
             status.failure.is_some() || self.ends.iter().all(|(partition, end)| status.applied_offset(*partition) >= *end)
         });
-        let status = tokio::time::timeout(PATIENCE, reached).await.expect("in time").expect("it runs");
-        assert_eq!(status.failure, None);
+        let Ok(reached) = tokio::time::timeout(PATIENCE, reached).await else {
+            panic!("not in the views in time: {:?} of {:?}", running.status().borrow(), self.ends);
+        };
+        assert_eq!(reached.expect("it runs").failure, None);
     }
 
     /// The views: turns by user, and the vectors they have.

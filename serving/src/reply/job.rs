@@ -72,8 +72,8 @@ impl Inner {
         let recent = parts.db.memories_of_conversation(&parts.keys, reply.user, conversation, None, RECENT + 1).await?;
         let recent: Vec<Memory> = recent.into_iter().filter(|turn| turn.id != question.id).collect();
         let hits = self.recall(reply, question.id, text, &recent).await?;
-        let prompt = self.prompt(&hits, &recent, text).await?;
-        reply.push(FrameBody::Memories { used: hits.iter().take(prompt.memories_used).map(used).collect() });
+        let (prompt, used) = self.prompt(&hits, &recent, text).await?;
+        reply.push(FrameBody::Memories { used });
 
         let request = GenerateRequest {
             messages: prompt.messages,
@@ -98,29 +98,55 @@ impl Inner {
         Err(Problem::unavailable("the model stopped in the middle of its answer; ask again"))
     }
 
-    /// Memories for the question, without what the prompt holds anyway.
+    /// Memories for the question, best first: at most `memories` of other talks, and turns of this one that rank among those.
     async fn recall(&self, reply: &Reply, question: InteractionId, text: &str, recent: &[Memory]) -> Result<Vec<Hit>, Problem> {
-        if self.config.memories == 0 {
+        let most = self.config.memories;
+        if most == 0 {
             return Ok(Vec::new());
         }
-        let options = SearchOptions { limit: self.config.memories + recent.len() + 1, explain: true, ..SearchOptions::default() };
+        let options = SearchOptions { limit: most + recent.len() + 1, explain: true, ..SearchOptions::default() };
         let result = self.parts.recall.search(reply.user, text, &options).await.map_err(|error| match error {
             RecallError::Index(error) => Problem::from(error),
             RecallError::Embed(error) => Problem::from(error),
         })?;
-        let shown = |hit: &Hit| hit.memory.id == question || recent.iter().any(|turn| turn.id == hit.memory.id);
-        let mut hits: Vec<Hit> = result.hits.into_iter().filter(|hit| !shown(hit)).collect();
-        hits.truncate(self.config.memories);
+        let mut notes = 0;
+        let mut hits: Vec<Hit> = result.hits.into_iter().filter(|hit| hit.memory.id != question).collect();
+        let mut rank = 0;
+        hits.retain(|hit| {
+            rank += 1;
+            if is_in(hit, recent) {
+                return rank <= most;
+            }
+            notes += 1;
+            notes <= most
+        });
         Ok(hits)
     }
 
-    /// Fills the prompt within the budget, counted by the model itself.
-    async fn prompt(&self, hits: &[Hit], recent: &[Memory], question: &str) -> Result<Prompt, Problem> {
-        let memories: Vec<PromptMemory> = hits.iter().map(|hit| prompt_memory(&hit.memory)).collect();
-        let recent: Vec<ChatMessage> = recent.iter().map(message).collect();
+    /// Fills the prompt within the budget, counted by the model itself; and says which of the memories are in it.
+    async fn prompt(&self, hits: &[Hit], recent: &[Memory], question: &str) -> Result<(Prompt, Vec<UsedMemory>), Problem> {
+        // What the prompt holds as a turn of this conversation is not a note as well.
+        let memories: Vec<PromptMemory> = hits.iter().filter(|hit| !is_in(hit, recent)).map(|hit| prompt_memory(&hit.memory)).collect();
+        let turns: Vec<ChatMessage> = recent.iter().map(message).collect();
+        let prompt = self.fit(&memories, &turns, question).await?;
+        let held = &recent[recent.len().saturating_sub(prompt.recent_used)..];
+        let mut notes = prompt.memories_used;
+        let read = |hit: &&Hit| {
+            if is_in(hit, recent) {
+                return is_in(hit, held);
+            }
+            let room = notes > 0;
+            notes = notes.saturating_sub(1);
+            room
+        };
+        let used = hits.iter().filter(read).map(used).collect();
+        Ok((prompt, used))
+    }
+
+    async fn fit(&self, memories: &[PromptMemory], recent: &[ChatMessage], question: &str) -> Result<Prompt, Problem> {
         let mut budget = self.config.prompt_tokens;
         for _ in 0..6 {
-            let input = PromptInput { memories: &memories, recent: &recent, question, budget };
+            let input = PromptInput { memories, recent, question, budget };
             // About three bytes a token; the model then counts for real.
             let prompt = self.prompt.render(&input, &|text| text.len() / 3)?;
             let tokens = self.parts.generator.count_tokens(&prompt.messages).await?;
@@ -132,6 +158,10 @@ impl Inner {
         let input = PromptInput { memories: &[], recent: &[], question, budget };
         Ok(self.prompt.render(&input, &|text| text.len() / 3)?)
     }
+}
+
+fn is_in(hit: &Hit, turns: &[Memory]) -> bool {
+    turns.iter().any(|turn| turn.id == hit.memory.id)
 }
 
 fn prompt_memory(memory: &Memory) -> PromptMemory {
