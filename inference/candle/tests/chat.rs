@@ -10,7 +10,7 @@ use ajatus_inference::{ChatMessage, ChatRole, FinishReason, GenerateEvent, Gener
 use futures::StreamExt as _;
 
 fn smol() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/models/SmolLM2-135M-Instruct")
+    Path::new("../../.cache/models/SmolLM2-135M-Instruct").to_path_buf()
 }
 
 fn load(path: &Path) -> CandleGenerator {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres as Driver, Transaction};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio_util::task::TaskTracker;
 
 pub use accounts::Account;
 pub use conversations::{Conversation, ConversationCursor};
@@ -116,6 +117,8 @@ impl StoreError {
 pub struct Postgres {
     pool: PgPool,
     address: String,
+    /// Transactions being begun.
+    begins: TaskTracker,
 }
 
 impl Postgres {
@@ -138,7 +141,7 @@ impl Postgres {
         let closed = first.map_err(|error| unreachable(error.to_string()))?.close().await;
         closed.map_err(|error| unreachable(error.to_string()))?;
         let pool = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(PATIENCE).connect_lazy_with(options);
-        Ok(Self { pool, address })
+        Ok(Self { pool, address, begins: TaskTracker::new() })
     }
 
     /// Host and port, for reports.
@@ -163,8 +166,8 @@ impl Postgres {
     /// inside a transaction that the driver (sqlx 0.9) does not know of: what is said on it later would never be committed.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Driver>, StoreError> {
         let pool = self.pool.clone();
-        #[expect(clippy::disallowed_methods, reason = "this is the one place; it must go on when the caller is dropped")]
-        let begun = tokio::spawn(async move { pool.begin().await });
+        #[expect(clippy::disallowed_methods, reason = "this is the one place, in a task that goes on when the caller is dropped")]
+        let begun = self.begins.spawn(async move { pool.begin().await });
         Ok(begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
     }
 
@@ -192,6 +195,8 @@ impl Postgres {
 
     /// Closes every connection.
     pub async fn close(&self) {
+        self.begins.close();
+        self.begins.wait().await;
         self.pool.close().await;
     }
 }
