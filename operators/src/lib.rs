@@ -8,6 +8,8 @@
 mod activity;
 mod emit;
 mod infer;
+pub mod relational;
+pub mod row;
 mod upsert;
 
 pub use activity::{Activity, Speaker, Spoken, count_activity};

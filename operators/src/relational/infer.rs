@@ -1,0 +1,42 @@
+//! A model call on a column of rows, through the batched bridge of [`crate::infer`].
+
+use differential_dataflow::VecCollection;
+
+use super::{Rows, fault};
+use crate::infer::{Calls, infer};
+use crate::row::{Kind, Row, Weave, Writer};
+
+/// Asks a model about the first `asked` columns of each row and appends its answer as a last column.
+///
+/// In: rows of `kinds`. Out: the row, then the answer's encoded value. Faults: `model.refused`, with the reason. Equal requests are
+/// asked once while one of them is live; a retraction takes back what was answered.
+///
+/// Keeps: the answer of every live request.
+#[must_use]
+pub fn infer_rows<'scope, Dispatch, Release>(
+    rows: Rows<'scope>,
+    step: &str,
+    kinds: &[Kind],
+    asked: &[usize],
+    calls: Calls<Dispatch, Release>,
+) -> (Rows<'scope>, Rows<'scope>)
+where
+    Dispatch: FnMut(crate::Job<Row, Row>) + 'static,
+    Release: FnMut(u64, Vec<(Row, crate::Answer<Row>)>) + 'static,
+{
+    let request = Weave::pick(kinds, asked);
+    let mut writer = Writer::new();
+    let pairs: VecCollection<'scope, u64, (Row, Row), isize> = rows.map(move |row: Row| (request.make(&[&row], &mut writer), row));
+    let answered = infer(pairs, calls);
+    let step = step.to_owned();
+    let (mut good, mut bad) = (Writer::new(), Writer::new());
+    let rows = answered.clone().flat_map(move |(row, answer)| {
+        answer.ok().map(|answer| {
+            good.encoded(row.bytes());
+            good.encoded(answer.bytes());
+            good.finish()
+        })
+    });
+    let faults = answered.flat_map(move |(row, answer)| answer.err().map(|reason| fault(&step, "model.refused", &reason, "", row.bytes(), &mut bad)));
+    (rows, faults)
+}

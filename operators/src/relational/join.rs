@@ -1,0 +1,136 @@
+//! Joins on equal keys: pairs, and the rows of a side that have or lack a partner.
+//!
+//! Keeps: both sides' rows by key. A change costs the rows of its key on the other side.
+
+use super::Rows;
+use super::frame::{Changes, in_order};
+use crate::row::{Bag, Kind, Row, Table, Weave, Writer, hash, offset};
+
+/// What a join gives, each kind of row made by its weave over four sources: the key, the left rest, the right rest, and a key of
+/// nulls. What a row lacks is null.
+#[derive(Clone, Debug, Default)]
+pub struct JoinEmit {
+    /// For each pair with equal keys.
+    pub pairs: Option<Weave>,
+    /// For each left row without a partner.
+    pub left_alone: Option<Weave>,
+    /// For each left row with a partner.
+    pub left_matched: Option<Weave>,
+    /// For each right row without a partner.
+    pub right_alone: Option<Weave>,
+}
+
+/// The shape of both inputs.
+#[derive(Clone, Debug)]
+pub struct JoinShape {
+    /// Columns of the key, the first of both inputs.
+    pub key: Vec<Kind>,
+    /// Further columns of the left.
+    pub left: Vec<Kind>,
+    /// Further columns of the right.
+    pub right: Vec<Kind>,
+}
+
+#[derive(Default)]
+struct Sides {
+    left: Bag,
+    right: Bag,
+}
+
+/// A key that changed in this turn: what it had before, and its changes.
+struct Touched {
+    key: Row,
+    had_left: bool,
+    had_right: bool,
+    left: Vec<(Row, i64)>,
+    right: Vec<(Row, i64)>,
+}
+
+/// Joins two inputs whose first columns are the key.
+///
+/// In: rows of `[key…, left…]` and `[key…, right…]`. Keys are compared as bytes, so null equals null: the caller leaves rows out
+/// whose key must not match. Out: what `emit` asks for.
+#[must_use]
+pub fn join<'scope>(left: Rows<'scope>, right: Rows<'scope>, shape: &JoinShape, emit: JoinEmit) -> Rows<'scope> {
+    let route = |kinds: Vec<Kind>| Box::new(move |row: &Row| hash(&row.bytes()[..offset(&kinds, kinds.len(), row.bytes())]));
+    let inputs: Vec<(Rows<'scope>, super::frame::Route)> = vec![(left, route(shape.key.clone())), (right, route(shape.key.clone()))];
+    let key_kinds = shape.key.clone();
+    let [no_key, no_left, no_right] = [&shape.key, &shape.left, &shape.right].map(|kinds| nulls(kinds.len()));
+    let one_sided = emit.left_alone.is_some() || emit.left_matched.is_some() || emit.right_alone.is_some();
+    let mut sides: Table<Sides> = Table::default();
+    let mut writer = Writer::new();
+    let (rows, _) = in_order("Join", inputs, move |inputs, changes: &mut Changes| {
+        let mut touched: Vec<Touched> = Vec::new();
+        let mut places: Table<usize> = Table::default();
+        for (port, input) in inputs.iter_mut().enumerate() {
+            for (row, diff) in input.drain(..) {
+                let bytes = row.bytes();
+                let (key, rest) = bytes.split_at(offset(&key_kinds, key_kinds.len(), bytes));
+                let rest = Row::from_bytes(rest);
+                let held = sides.entry(key, Sides::default);
+                if one_sided {
+                    let (had_left, had_right) = (!held.left.is_empty(), !held.right.is_empty());
+                    let place = *places.entry(key, || {
+                        touched.push(Touched { key: Row::from_bytes(key), had_left, had_right, left: Vec::new(), right: Vec::new() });
+                        touched.len() - 1
+                    });
+                    let changed = &mut touched[place];
+                    if port == 0 { &mut changed.left } else { &mut changed.right }.push((rest.clone(), diff as i64));
+                }
+                if let Some(pairs) = &emit.pairs {
+                    let key = Row::from_bytes(key);
+                    // The left's changes meet the right as it was, the right's meet the left as it is: each pair once.
+                    let partners = if port == 0 { &held.right } else { &held.left };
+                    partners.for_each(|partner, count| {
+                        let sources = if port == 0 { [&key, &rest, partner, &no_key] } else { [&key, partner, &rest, &no_key] };
+                        changes.row(pairs.make(&sources, &mut writer), diff * count as isize);
+                    });
+                }
+                let side = if port == 0 { &mut held.left } else { &mut held.right };
+                side.add(&rest, diff as i64);
+                if !one_sided && held.left.is_empty() && held.right.is_empty() {
+                    sides.remove(key);
+                }
+            }
+        }
+        for changed in touched {
+            let Some(now) = sides.get(changed.key.bytes()) else { continue };
+            let (has_left, has_right) = (!now.left.is_empty(), !now.right.is_empty());
+            let mut give_as = |weave: &Option<Weave>, left: &Row, right: &Row, count: i64| {
+                if let Some(weave) = weave {
+                    changes.row(weave.make(&[&changed.key, left, right, &no_key], &mut writer), count as isize);
+                }
+            };
+            let mut give = |weave: &Option<Weave>, rest: &Row, count: i64| give_as(weave, rest, &no_right, count);
+            let was = if changed.had_right { &emit.left_matched } else { &emit.left_alone };
+            let is = if has_right { &emit.left_matched } else { &emit.left_alone };
+            if changed.had_right == has_right {
+                changed.left.iter().for_each(|(rest, count)| give(is, rest, *count));
+            } else {
+                // What was there before is what is there now less what has changed.
+                now.left.for_each(|rest, count| give(was, rest, -count));
+                changed.left.iter().for_each(|(rest, count)| give(was, rest, *count));
+                now.left.for_each(|rest, count| give(is, rest, count));
+            }
+            let mut alone = |rest: &Row, count: i64| give_as(&emit.right_alone, &no_left, rest, count);
+            match (changed.had_left, has_left) {
+                (false, false) => changed.right.iter().for_each(|(rest, count)| alone(rest, *count)),
+                (false, true) => {
+                    now.right.for_each(|rest, count| alone(rest, -count));
+                    changed.right.iter().for_each(|(rest, count)| alone(rest, *count));
+                }
+                (true, false) => now.right.for_each(|rest, count| alone(rest, count)),
+                (true, true) => {}
+            }
+            if !has_left && !has_right {
+                sides.remove(changed.key.bytes());
+            }
+        }
+    });
+    rows
+}
+
+/// A row of so many nulls.
+pub(crate) fn nulls(columns: usize) -> Row {
+    Row::from_bytes(&vec![0; columns])
+}
