@@ -78,8 +78,110 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// Pipelines defined as SQL: check, explain, draw, test and run them.
+    Pipeline {
+        /// What to do with one.
+        #[command(subcommand)]
+        command: PipelineCommand,
+    },
     /// Check every part and say how to mend what is wrong.
     Doctor,
+}
+
+/// `ajatus pipeline …`.
+#[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PipelineCommand {
+    /// Say what is wrong with a file: code, place, hint; nothing runs.
+    Check(PipelineFile),
+    /// Say what each step does and what it keeps in memory.
+    Explain {
+        /// Which.
+        #[command(flatten)]
+        file: PipelineFile,
+        /// Show DataFusion's optimised plans too.
+        #[arg(long)]
+        logical: bool,
+    },
+    /// Draw the steps.
+    Graph {
+        /// Which.
+        #[command(flatten)]
+        file: PipelineFile,
+        /// As what.
+        #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+        format: GraphFormat,
+    },
+    /// Run the tests that stand in the file.
+    Test {
+        /// Which.
+        #[command(flatten)]
+        file: PipelineFile,
+        /// Throw the dataflow away after every epoch and make it anew, as a restart does.
+        #[arg(long)]
+        kill: bool,
+        /// Dataflow threads.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+        workers: u16,
+    },
+    /// Run a file: over files to their end, over topics as they grow.
+    Run(PipelineRunArgs),
+    /// List what a run refused, with the reason and the raw record.
+    DeadLetters {
+        /// Which.
+        #[command(flatten)]
+        file: PipelineFile,
+        /// The run's folder. Default: `pipelines/NAME` in the data folder.
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
+    /// Say what every option and every error code means.
+    Reference,
+}
+
+/// Which file, and what its `${NAME}`s stand for.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct PipelineFile {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub(crate) path: PathBuf,
+    /// What `${NAME}` in a path, topic or address stands for; may be given several times.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// `ajatus pipeline run`.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct PipelineRunArgs {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) file: PipelineFile,
+    /// Dataflow threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) workers: u16,
+    /// Records of one epoch at most, per source.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) epoch_rows: u32,
+    /// Folder of the ledger, the memo and the dead letters. Default: `pipelines/NAME` in the data folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Read topics to where they end now, and end.
+    #[arg(long)]
+    pub(crate) bounded: bool,
+}
+
+/// Forms of `ajatus pipeline graph`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum GraphFormat {
+    /// A line a step.
+    Text,
+    /// Graphviz.
+    Dot,
+    /// Mermaid.
+    Mermaid,
+    /// A drawing.
+    Svg,
 }
 
 /// `ajatus up`.

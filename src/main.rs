@@ -80,7 +80,12 @@ async fn dispatch(cli: &mut Cli, environment: &Environment, out: &Out) -> anyhow
     let config = Config::load(&cli.global, environment)?;
     let mut command = cli.command.clone();
     prepare(&mut command)?;
-    let own_process = matches!(command, Command::Up(_) | Command::Eval { .. } | Command::Bench { .. });
+    let own_process = match &command {
+        Command::Up(_) | Command::Eval { .. } | Command::Bench { .. } => true,
+        // Only what uses the log or the database runs where they are open.
+        Command::Pipeline { command } => command::pipeline_stands_alone(command),
+        _ => false,
+    };
     if !own_process && let Some(remote) = control::connect(&config.data).await {
         return remote.run(command, out.json()).await;
     }
@@ -91,6 +96,7 @@ async fn dispatch(cli: &mut Cli, environment: &Environment, out: &Out) -> anyhow
 fn prepare(command: &mut Command) -> anyhow::Result<()> {
     match command {
         Command::Import(args) => args.file = std::path::absolute(&args.file)?,
+        Command::Pipeline { command } => command::prepare_pipeline(command)?,
         Command::User { command: UserCommand::Add { password_stdin: true, password, .. } }
         | Command::User { command: UserCommand::Password { password, .. } } => {
             let mut line = String::new();

@@ -26,7 +26,7 @@ use ajatus_serving::reply::{Replier, ReplyConfig, ReplyParts};
 use ajatus_serving::{ServeConfig, SystemClock};
 use tokio::sync::watch;
 
-pub(crate) use machine::{available_mib, free_mib, percentile, resident_mib};
+pub(crate) use machine::{available_mib, cpu_seconds, free_mib, peak_rss_mib, percentile, resident_mib};
 pub(crate) use scratch::{Temporary, scratch_folder};
 
 use crate::config::Config;
@@ -69,6 +69,26 @@ impl Needs {
     /// The model that speaks.
     pub(crate) fn generator() -> Self {
         Self { generator: true, ..Self::default() }
+    }
+
+    /// These and the log.
+    pub(crate) fn with_log(self) -> Self {
+        Self { log: true, ..self }
+    }
+
+    /// These, the database and the keys.
+    pub(crate) fn with_database(self) -> Self {
+        Self { database: true, ..self }
+    }
+
+    /// These and the model that makes vectors.
+    pub(crate) fn with_embedder(self) -> Self {
+        Self { embedder: true, ..self }
+    }
+
+    /// Whether nothing is needed.
+    pub(crate) fn empty(self) -> bool {
+        !(self.log || self.database || self.embedder || self.generator || self.pipeline || self.index)
     }
 
     /// Writing: log, database, embedder, dataflow.
@@ -379,6 +399,26 @@ impl Stack {
     /// The log's port.
     pub(crate) fn log(&self) -> Arc<dyn Log> {
         self.log.as_ref().expect("the command opened the log").port()
+    }
+
+    /// The log, if it is open.
+    pub(crate) fn log_if_open(&self) -> Option<Arc<dyn Log>> {
+        self.log.as_ref().map(OpenLog::port)
+    }
+
+    /// The database, if it is open.
+    pub(crate) fn database_if_open(&self) -> Option<Postgres> {
+        self.database.clone()
+    }
+
+    /// The keys, if they are open.
+    pub(crate) fn keys_if_open(&self) -> Option<KeyRing> {
+        self.keys.clone()
+    }
+
+    /// The model that makes vectors, for work that nobody waits for.
+    pub(crate) fn batch_embedder(&self) -> Arc<dyn Embedder> {
+        self.embedder(Class::Batch)
     }
 
     /// The database.

@@ -13,6 +13,7 @@ mod memo;
 mod plan;
 mod runtime;
 mod status;
+pub mod stream;
 mod turn;
 mod worker;
 

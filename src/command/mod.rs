@@ -6,9 +6,12 @@ mod doctor;
 mod eval;
 mod import;
 mod memory;
+mod pipeline;
 mod topics;
 mod up;
 mod user;
+
+pub(crate) use pipeline::{prepare as prepare_pipeline, stands_alone as pipeline_stands_alone};
 
 use std::sync::Arc;
 
@@ -28,6 +31,7 @@ pub(crate) async fn run_inside(stack: &Arc<Stack>, command: Command, out: &Out) 
         Command::Memory { command: MemoryCommand::Search(args) } => memory::search(stack, &args, out).await,
         Command::Topics { command } => topics::run(stack, &command, out).await,
         Command::User { command } => user::run(stack, &command, out).await,
+        Command::Pipeline { command } => pipeline::run(Some(stack), &stack.config, command, out).await,
         Command::Doctor => doctor::run_inside(stack, out).await,
         Command::Eval { command: EvalCommand::Recall(args) } => eval::recall(&stack.config, &args, out).await,
         Command::Bench { command: BenchCommand::Freshness { writes, history } } => {
@@ -45,6 +49,10 @@ pub(crate) async fn run_alone(config: Config, command: Command, out: &Out) -> an
         Command::Bench { command: BenchCommand::Freshness { writes, history } } => {
             return bench::freshness(&config, *writes, *history, out).await;
         }
+        Command::Pipeline { command } => match pipeline::needs(command)? {
+            Some(needs) => needs,
+            None => return pipeline::run(None, &config, command.clone(), out).await,
+        },
         Command::Import(_) => Needs::pipeline(),
         Command::Memory { .. } => Needs::recall(),
         Command::Ask(_) => Needs::everything(),

@@ -7,6 +7,24 @@ pub(crate) fn resident_mib() -> Option<u64> {
     kib("/proc/self/status", "VmRSS:").map(|kib| kib / 1024)
 }
 
+/// The most memory that was resident at once, MiB.
+pub(crate) fn peak_rss_mib() -> Option<u64> {
+    kib("/proc/self/status", "VmHWM:").map(|kib| kib / 1024)
+}
+
+/// Processor time of this process so far, all threads, in seconds; to the hundredth, which is Linux's unit.
+pub(crate) fn cpu_seconds() -> f64 {
+    let ticks = || {
+        let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The program's name, in brackets, may hold spaces.
+        let mut fields = text.rsplit(')').next()?.split_whitespace().skip(11);
+        let user: u32 = fields.next()?.parse().ok()?;
+        let system: u32 = fields.next()?.parse().ok()?;
+        Some(f64::from(user) + f64::from(system))
+    };
+    ticks().unwrap_or_default() / 100.0
+}
+
 /// Memory that can still be taken, MiB.
 pub(crate) fn available_mib() -> Option<u64> {
     kib("/proc/meminfo", "MemAvailable:").map(|kib| kib / 1024)

@@ -3,7 +3,7 @@
 #![allow(unreachable_pub, reason = "a module shared by test binaries")]
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;

@@ -10,6 +10,7 @@ mod conversations;
 mod memories;
 mod pipeline;
 mod sessions;
+mod sink;
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use pipeline::{
     ActivityRow, Applied, EpochDelta, LedgerRow, MemoryRow, OffsetRange, OutboxRow, PipelineState,
 };
 pub use sessions::{Rotation, Session};
+pub use sink::SinkTable;
 
 use crate::keys::KeyError;
 
@@ -71,6 +73,14 @@ pub enum StoreError {
     #[error("the schema cannot be used: {reason}")]
     Schema {
         /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The table of a pipeline's sink is not as the pipeline needs it.
+    #[error("table {table:?} cannot be written by a pipeline: {reason}")]
+    Sink {
+        /// The table.
+        table: String,
+        /// What it lacks.
         reason: String,
     },
     /// A stored value is not what it must be.

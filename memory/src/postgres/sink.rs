@@ -1,0 +1,118 @@
+//! Tables that pipelines write: rows and progress in one transaction.
+
+use serde_json::Value;
+use sqlx::types::Json;
+
+use super::{Postgres, StoreError};
+
+/// A table that a pipeline keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkTable {
+    /// Which pipeline.
+    pub pipeline: String,
+    /// The table; it must be there, with these columns and a unique key over `key`.
+    pub table: String,
+    /// The columns that are written.
+    pub columns: Vec<String>,
+    /// The primary key, not empty.
+    pub key: Vec<String>,
+}
+
+/// An identifier in quotes.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+}
+
+impl Postgres {
+    /// Checks that the table is there with its columns and its key, and begins to keep its progress.
+    ///
+    /// # Errors
+    /// [`StoreError::Sink`] that says what the table lacks.
+    pub async fn open_sink(&self, sink: &SinkTable) -> Result<(), StoreError> {
+        let lacks = |reason: String| StoreError::Sink { table: sink.table.clone(), reason };
+        let there: Vec<(String,)> = sqlx::query_as(
+            "select a.attname from pg_attribute a where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped",
+        )
+        .bind(quoted(&sink.table))
+        .fetch_all(&self.pool)
+        .await?;
+        if there.is_empty() {
+            return Err(lacks("there is no such table; make it by a migration".to_owned()));
+        }
+        if let Some(missing) = sink.columns.iter().find(|column| !there.iter().any(|(name,)| name == *column)) {
+            return Err(lacks(format!("it has no column {missing:?}")));
+        }
+        let keys: Vec<(Vec<String>,)> = sqlx::query_as(
+            "select array_agg(a.attname::text order by a.attname) from pg_index i
+             join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
+             where i.indrelid = to_regclass($1) and i.indisunique and i.indpred is null group by i.indexrelid",
+        )
+        .bind(quoted(&sink.table))
+        .fetch_all(&self.pool)
+        .await?;
+        let mut wanted = sink.key.clone();
+        wanted.sort();
+        if !keys.iter().any(|(key,)| *key == wanted) {
+            return Err(lacks(format!("it has no unique key over ({})", sink.key.join(", "))));
+        }
+        sqlx::query("insert into pipeline_sinks (pipeline, sink, epoch) values ($1, $2, 0) on conflict do nothing")
+            .bind(&sink.pipeline)
+            .bind(&sink.table)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The last epoch that is in the table.
+    ///
+    /// # Errors
+    /// As the pool's.
+    pub async fn sink_progress(&self, sink: &SinkTable) -> Result<u64, StoreError> {
+        let row: Option<(i64,)> = sqlx::query_as("select epoch from pipeline_sinks where pipeline = $1 and sink = $2")
+            .bind(&sink.pipeline)
+            .bind(&sink.table)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map_or(0, |(epoch,)| u64::try_from(epoch).unwrap_or(0)))
+    }
+
+    /// Brings one epoch into the table: rows and progress in one transaction. An epoch that is in already changes nothing.
+    ///
+    /// # Errors
+    /// As the pool's; a value that the table's column does not take.
+    pub async fn apply_sink(&self, sink: &SinkTable, epoch: u64, upserts: Vec<Value>, deletes: Vec<Value>) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        let taken = sqlx::query("update pipeline_sinks set epoch = $3 where pipeline = $1 and sink = $2 and epoch < $3")
+            .bind(&sink.pipeline)
+            .bind(&sink.table)
+            .bind(i64::try_from(epoch).unwrap_or(i64::MAX))
+            .execute(&mut *transaction)
+            .await?;
+        if taken.rows_affected() == 0 {
+            return Ok(());
+        }
+        let table = quoted(&sink.table);
+        for rows in deletes.chunks(1_000) {
+            let on = sink.key.iter().map(|key| format!("t.{0} = d.{0}", quoted(key))).collect::<Vec<_>>().join(" and ");
+            // Names come from the catalog's check above and are quoted; values travel as a parameter.
+            let sql = format!("delete from {table} t using jsonb_populate_recordset(null::{table}, $1) d where {on}");
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(Json(rows)).execute(&mut *transaction).await?;
+        }
+        let columns = list(&sink.columns);
+        let set = sink.columns.iter().filter(|column| !sink.key.contains(column)).map(|column| format!("{0} = excluded.{0}", quoted(column))).collect::<Vec<_>>();
+        let update = if set.is_empty() { "nothing".to_owned() } else { format!("update set {}", set.join(", ")) };
+        for rows in upserts.chunks(1_000) {
+            let sql = format!(
+                "insert into {table} ({columns}) select {columns} from jsonb_populate_recordset(null::{table}, $1) on conflict ({}) do {update}",
+                list(&sink.key)
+            );
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(Json(rows)).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! Records of `interactions` as documents: `format = 'ajatus'`.
+//!
+//! Fields: `user_id`, `id`, `conversation_id`, `session`, `position`, `role`, `occurred_at`; and, where the pipeline reads them, the
+//! sealed ones: `text`, `speaker`, `caption`. Holds always: what a destroyed key sealed is as if it had never been said; words
+//! are opened only for a pipeline that names one of their columns.
+
+use std::time::Duration;
+
+use ajatus_events::{Body, Interaction, InteractionKey};
+use ajatus_kafka::{Entry, wire};
+use ajatus_memory::keys::{KeyError, KeyRing, Purpose};
+use ajatus_memory::postgres::StoreError;
+use serde_json::json;
+
+use super::StreamError;
+
+/// Columns that need the user's key.
+const SEALED: [&str; 3] = ["text", "speaker", "caption"];
+
+/// Opens records.
+pub(crate) struct Opener {
+    keys: Option<KeyRing>,
+}
+
+impl Opener {
+    /// For a table of which `columns` are read.
+    ///
+    /// # Errors
+    /// Sealed columns where there are no keys.
+    pub(crate) fn new<'name>(table: &str, columns: impl IntoIterator<Item = &'name str>, keys: Option<&KeyRing>) -> Result<Self, StreamError> {
+        let sealed: Vec<&str> = columns.into_iter().filter(|column| SEALED.contains(column)).collect();
+        match (sealed.first(), keys) {
+            (None, _) => Ok(Self { keys: None }),
+            (Some(_), Some(keys)) => Ok(Self { keys: Some(keys.clone()) }),
+            (Some(column), None) => Err(StreamError::Unsupported {
+                what: format!("column {column:?} of {table:?} is sealed, and there are no keys"),
+                hint: "run it on the data folder, or leave the column out".to_owned(),
+            }),
+        }
+    }
+
+    /// A record's key and value as documents; what cannot be read stays as it is, and is refused where documents are decoded.
+    pub(crate) async fn documents(&self, entry: Entry) -> Result<(Vec<u8>, Option<Vec<u8>>), StreamError> {
+        let Some(key) = std::str::from_utf8(&entry.key).ok().and_then(|text| text.parse::<InteractionKey>().ok()) else {
+            return Ok((entry.key, entry.value));
+        };
+        let key_document = json!({ "user_id": key.user_id, "id": key.id }).to_string().into_bytes();
+        let Some(value) = entry.value else { return Ok((key_document, None)) };
+        let Ok(interaction) = wire::decode::<Interaction>(&value) else { return Ok((key_document, Some(value))) };
+        let mut document = json!({
+            "user_id": interaction.user_id,
+            "id": interaction.id,
+            "conversation_id": interaction.conversation_id,
+            "session": interaction.session,
+            "position": interaction.position,
+            "role": interaction.role,
+            "occurred_at": interaction.occurred_at,
+        });
+        if let Some(keys) = &self.keys {
+            let Some(body) = open(keys, &interaction).await? else { return Ok((key_document, None)) };
+            match body {
+                Ok(body) => {
+                    document["text"] = json!(body.text);
+                    document["speaker"] = json!(body.speaker);
+                    document["caption"] = json!(body.caption);
+                }
+                Err(reason) => return Ok((key_document, Some(format!("sealed body: {reason}").into_bytes()))),
+            }
+        }
+        Ok((key_document, Some(document.to_string().into_bytes())))
+    }
+}
+
+/// The words; `None` if the user was forgotten.
+async fn open(keys: &KeyRing, interaction: &Interaction) -> Result<Option<Result<Body, String>>, StreamError> {
+    let mut pause = Duration::from_millis(50);
+    let key = loop {
+        match keys.user(interaction.user_id).await {
+            Ok(key) => break key,
+            Err(KeyError::Destroyed { .. }) => return Ok(None),
+            Err(KeyError::Store(error)) if error.may_pass() => tracing::warn!(%error, "a key could not be looked up yet; trying again"),
+            Err(error) => return Err(StoreError::from(error).into()),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    };
+    let aad = Interaction::aad(interaction.user_id, interaction.id);
+    let plain = match key.open(Purpose::Messages, &aad, &interaction.body) {
+        Ok(plain) => plain,
+        Err(error) => return Ok(Some(Err(error.to_string()))),
+    };
+    Ok(Some(serde_json::from_slice(&plain).map_err(|error| error.to_string())))
+}

@@ -1,0 +1,347 @@
+//! Where results go.
+//!
+//! | sink | after a crash |
+//! |---|---|
+//! | `file` | the file is whole, as of an earlier epoch or of the last one; the next run makes it anew |
+//! | `kafka`, `log` | records of the last epochs may be there twice, with equal keys and values: the table they mean is the same |
+//! | `postgres` | rows and progress changed together, or not at all |
+//! | `stdout`, `blackhole` | lines of the last epochs may be printed again |
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ajatus_kafka::{Log, Record};
+use ajatus_memory::postgres::{Postgres, SinkTable};
+use ajatus_operators::row::{Kind, Row, Weave, Writer};
+use ajatus_sql::pipeline::Output;
+use ajatus_sql::record::{csv_header, csv_line, json_line, json_value};
+use ajatus_sql::script::{Connector, FileFormat, PrintFormat};
+use arrow::datatypes::DataType;
+use tokio::runtime::Handle;
+
+use super::StreamError;
+
+/// Rows with how often more.
+pub(crate) type Delta = Vec<(Row, isize)>;
+
+/// Names and types of a sink's columns, and its key.
+pub(crate) struct Shape {
+    pub(crate) name: String,
+    pub(crate) names: Vec<String>,
+    pub(crate) types: Vec<DataType>,
+    key: Option<Weave>,
+    key_columns: Vec<usize>,
+    /// Columns that may not be null.
+    required: Vec<usize>,
+    kinds: Vec<Kind>,
+}
+
+/// One sink.
+pub(crate) enum Sink {
+    File(FileSink),
+    Stdout { shape: Shape, format: PrintFormat, print: Arc<dyn Fn(String) + Send + Sync> },
+    Blackhole,
+    Topic { shape: Shape, log: Arc<dyn Log>, topic: String, handle: Handle },
+    Postgres { shape: Shape, db: Postgres, table: SinkTable, handle: Handle },
+}
+
+/// What sinks may need.
+#[derive(Clone)]
+pub(crate) struct Outside {
+    pub(crate) log: Option<Arc<dyn Log>>,
+    pub(crate) db: Option<Postgres>,
+    pub(crate) handle: Handle,
+    pub(crate) print: Arc<dyn Fn(String) + Send + Sync>,
+    pub(crate) pipeline: String,
+}
+
+impl Sink {
+    /// Opens the sink of an output.
+    pub(crate) fn open(output: &Output, outside: &Outside) -> Result<Self, StreamError> {
+        let shape = Shape::new(output);
+        let missing = |what: &str| StreamError::Unsupported { what: format!("sink {:?} writes to {what}", output.table.name), hint: "run it on a data folder".to_owned() };
+        match &output.table.connector {
+            Connector::File { path, format } => Ok(Self::File(FileSink { shape, path: PathBuf::from(path), format: *format, rows: BTreeMap::new(), dirty: true })),
+            Connector::Stdout { format } => Ok(Self::Stdout { shape, format: *format, print: Arc::clone(&outside.print) }),
+            Connector::Blackhole => Ok(Self::Blackhole),
+            Connector::Kafka { topic, bootstrap_servers: None, .. } => {
+                let log = outside.log.clone().ok_or_else(|| missing("the log"))?;
+                log.partitions(topic)?;
+                if shape.key.is_none() {
+                    return Err(StreamError::Unsupported { what: format!("sink {:?} has no primary key", shape.name), hint: "a topic is written by key".to_owned() });
+                }
+                Ok(Self::Topic { shape, log, topic: topic.clone(), handle: outside.handle.clone() })
+            }
+            Connector::Postgres { table, url: None } => {
+                let db = outside.db.clone().ok_or_else(|| missing("Postgres"))?;
+                let sink = SinkTable {
+                    pipeline: outside.pipeline.clone(),
+                    table: table.clone(),
+                    columns: shape.names.clone(),
+                    key: shape.key_columns.iter().map(|column| shape.names[*column].clone()).collect(),
+                };
+                outside.handle.block_on(db.open_sink(&sink))?;
+                Ok(Self::Postgres { shape, db, table: sink, handle: outside.handle.clone() })
+            }
+            other => Err(StreamError::Unsupported {
+                what: format!("sink {:?} cannot be written to {}", output.table.name, other.name()),
+                hint: "sinks are files, stdout, blackhole, topics of the platform's log, and its Postgres".to_owned(),
+            }),
+        }
+    }
+
+    /// The last epoch that is in it; `None` if it can be made anew from any state.
+    pub(crate) fn applied(&self) -> Result<Option<u64>, StreamError> {
+        match self {
+            Self::Postgres { db, table, handle, .. } => Ok(Some(handle.block_on(db.sink_progress(table))?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Brings an epoch in. `history` says that the epoch was applied by an earlier run, and is only told again.
+    pub(crate) fn apply(&mut self, epoch: u64, delta: Delta, history: bool) -> Result<(), StreamError> {
+        match self {
+            Self::Blackhole => Ok(()),
+            Self::File(file) => {
+                file.apply(delta);
+                Ok(())
+            }
+            _ if history => Ok(()),
+            Self::Stdout { shape, format, print } => {
+                for (row, diff) in consolidated(delta) {
+                    for _ in 0..diff.unsigned_abs() {
+                        print(match format {
+                            PrintFormat::Json => {
+                                let row = serde_json::Value::Object(json_value(&row, &shape.names, &shape.types));
+                                serde_json::json!({ "sink": shape.name, "epoch": epoch, "diff": diff.signum(), "row": row }).to_string()
+                            }
+                            PrintFormat::Csv => format!("{},{}", diff.signum(), csv_line(&texts(&row, shape), b',')),
+                        });
+                    }
+                }
+                Ok(())
+            }
+            Self::Topic { shape, log, topic, handle } => {
+                let partitions = log.partitions(topic)?;
+                let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
+                for (key, row) in shape.by_key(delta)? {
+                    let document = shape.key_document(&key);
+                    #[expect(clippy::cast_possible_truncation, reason = "below the number of partitions")]
+                    let partition = (key.route() % u64::from(partitions)) as u32;
+                    let value = row.map(|row| json_line(&row, &shape.names, &shape.types).into_bytes());
+                    records.entry(partition).or_default().push(Record { key: document.into_bytes(), value });
+                }
+                for (partition, records) in records {
+                    handle.block_on(log.append(topic, partition, records))?;
+                }
+                Ok(())
+            }
+            Self::Postgres { shape, db, table, handle } => {
+                let (mut upserts, mut deletes) = (Vec::new(), Vec::new());
+                for (key, row) in shape.by_key(delta)? {
+                    match row {
+                        Some(row) => upserts.push(serde_json::Value::Object(shape.for_postgres(&row))),
+                        None => deletes.push(serde_json::Value::Object(shape.key_value(&key))),
+                    }
+                }
+                handle.block_on(db.apply_sink(table, epoch, upserts, deletes))?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes what was applied visible, where that is not so already.
+    pub(crate) fn flush(&mut self) -> Result<(), StreamError> {
+        match self {
+            Self::File(file) => file.write(),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Equal rows summed up; rows that came and went are gone.
+pub(crate) fn consolidated(mut delta: Delta) -> Delta {
+    differential_dataflow::consolidation::consolidate(&mut delta);
+    delta
+}
+
+impl Shape {
+    fn new(output: &Output) -> Self {
+        let table = &output.table;
+        let node = &output.planned.node;
+        let kinds = node.kinds();
+        Self {
+            name: table.name.clone(),
+            names: table.columns.iter().map(|column| column.name.clone()).collect(),
+            types: node.types.clone(),
+            key: (!table.primary_key.is_empty()).then(|| Weave::pick(&kinds, &table.primary_key)),
+            key_columns: table.primary_key.clone(),
+            required: table.columns.iter().enumerate().filter(|(_, column)| !column.nullable).map(|(at, _)| at).collect(),
+            kinds,
+        }
+    }
+
+    /// Why a row cannot be a row of this sink.
+    fn misfit(&self, row: &Row) -> Option<String> {
+        let column = self.required.iter().find(|column| row.has_null(&self.kinds, **column))?;
+        Some(format!("column {:?} of {:?} is not null, but the query gives a null", self.names[*column], self.name))
+    }
+
+    /// What each key of an epoch is now: its row, or nothing.
+    fn by_key(&self, delta: Delta) -> Result<BTreeMap<Row, Option<Row>>, StreamError> {
+        let Some(key) = &self.key else { return Ok(BTreeMap::new()) };
+        let mut writer = Writer::new();
+        let mut now: BTreeMap<Row, Option<Row>> = BTreeMap::new();
+        for (row, diff) in consolidated(delta) {
+            let place = now.entry(key.make(&[&row], &mut writer)).or_insert(None);
+            if diff < 0 {
+                continue;
+            }
+            if let Some(reason) = self.misfit(&row) {
+                return Err(StreamError::Sink { sink: self.name.clone(), reason });
+            }
+            if diff > 1 || place.replace(row).is_some() {
+                return Err(StreamError::Sink { sink: self.name.clone(), reason: "the query gives two rows of one primary key".to_owned() });
+            }
+        }
+        Ok(now)
+    }
+
+    fn key_value(&self, key: &Row) -> serde_json::Map<String, serde_json::Value> {
+        let names: Vec<String> = self.key_columns.iter().map(|column| self.names[*column].clone()).collect();
+        let types: Vec<DataType> = self.key_columns.iter().map(|column| self.types[*column].clone()).collect();
+        json_value(key, &names, &types)
+    }
+
+    fn key_document(&self, key: &Row) -> String {
+        serde_json::Value::Object(self.key_value(key)).to_string()
+    }
+
+    /// As Postgres reads it: vectors and lists in their own forms.
+    fn for_postgres(&self, row: &Row) -> serde_json::Map<String, serde_json::Value> {
+        let mut document = json_value(row, &self.names, &self.types);
+        for (name, data_type) in self.names.iter().zip(&self.types) {
+            if matches!(data_type, DataType::FixedSizeList(..))
+                && let Some(value) = document.get_mut(name)
+                && value.is_array()
+            {
+                *value = serde_json::Value::String(value.to_string());
+            }
+        }
+        document
+    }
+}
+
+/// A file that holds the rows of a view.
+pub(crate) struct FileSink {
+    shape: Shape,
+    path: PathBuf,
+    format: FileFormat,
+    rows: BTreeMap<Row, isize>,
+    dirty: bool,
+}
+
+impl FileSink {
+    fn apply(&mut self, delta: Delta) {
+        self.dirty |= !delta.is_empty();
+        for (row, diff) in delta {
+            match self.rows.entry(row) {
+                std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(diff)),
+                std::collections::btree_map::Entry::Occupied(mut held) => {
+                    *held.get_mut() += diff;
+                    if *held.get() == 0 {
+                        held.remove();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes the file beside its place, syncs it, and renames it.
+    fn write(&mut self) -> Result<(), StreamError> {
+        if !self.dirty {
+            return Ok(());
+        }
+        let fail = |reason: String| StreamError::Sink { sink: self.shape.name.clone(), reason };
+        let mut writer = Writer::new();
+        let mut last_key: Option<Row> = None;
+        for (row, count) in &self.rows {
+            if *count < 0 {
+                return Err(fail("a row was taken back that was never there; does the source withdraw more than it gave?".to_owned()));
+            }
+            if let Some(reason) = self.shape.misfit(row) {
+                return Err(fail(reason));
+            }
+            // Keys that come first sort together; others are looked at below.
+            if let Some(key) = &self.shape.key
+                && self.shape.key_columns.iter().copied().eq(0..self.shape.key_columns.len())
+            {
+                let key = key.make(&[row], &mut writer);
+                if *count > 1 || last_key.as_ref() == Some(&key) {
+                    return Err(fail("the query gives two rows of one primary key".to_owned()));
+                }
+                last_key = Some(key);
+            }
+        }
+        write_file(&self.path, self.format, &self.shape, &self.rows)?;
+        self.dirty = false;
+        Ok(())
+    }
+}
+
+fn write_file(path: &Path, format: FileFormat, shape: &Shape, rows: &BTreeMap<Row, isize>) -> Result<(), StreamError> {
+    let io = |source: std::io::Error| StreamError::Io { path: path.display().to_string(), source };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(io)?;
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let file = std::fs::File::create(&beside).map_err(io)?;
+    let mut out = std::io::BufWriter::with_capacity(1 << 20, file);
+    let each = rows.iter().flat_map(|(row, count)| (0..*count).map(move |_| row));
+    match format {
+        FileFormat::Json => {
+            for row in each {
+                writeln!(out, "{}", json_line(row, &shape.names, &shape.types)).map_err(io)?;
+            }
+        }
+        FileFormat::Csv { delimiter, header } => {
+            if header {
+                writeln!(out, "{}", csv_header(&shape.names, delimiter)).map_err(io)?;
+            }
+            for row in each {
+                writeln!(out, "{}", csv_line(&texts(row, shape), delimiter)).map_err(io)?;
+            }
+        }
+        FileFormat::Parquet => {
+            let wrong = |error: String| StreamError::Sink { sink: shape.name.clone(), reason: error };
+            let fields = shape.names.iter().zip(&shape.types).map(|(name, data_type)| arrow::datatypes::Field::new(name, data_type.clone(), true));
+            let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
+            let mut parquet = parquet::arrow::ArrowWriter::try_new(&mut out, Arc::clone(&schema), None).map_err(|error| wrong(error.to_string()))?;
+            let decoder = ajatus_sql::codec::Decoder::all(&shape.types);
+            let all: Vec<&Row> = each.collect();
+            for chunk in all.chunks(8_192) {
+                let arrays = decoder.decode(chunk.iter().copied()).map_err(|error| wrong(error.to_string()))?;
+                let batch = arrow::array::RecordBatch::try_new(Arc::clone(&schema), arrays).map_err(|error| wrong(error.to_string()))?;
+                parquet.write(&batch).map_err(|error| wrong(error.to_string()))?;
+            }
+            parquet.close().map_err(|error| wrong(error.to_string()))?;
+        }
+    }
+    let file = out.into_inner().map_err(|error| io(error.into_error()))?;
+    file.sync_all().map_err(io)?;
+    std::fs::rename(&beside, path).map_err(io)
+}
+
+/// A row's values as CSV has them.
+fn texts(row: &Row, shape: &Shape) -> Vec<Option<String>> {
+    let mut document = json_value(row, &shape.names, &shape.types);
+    let values = shape.names.iter().map(|name| match document.remove(name) {
+        None | Some(serde_json::Value::Null) => None,
+        Some(serde_json::Value::String(text)) => Some(text),
+        Some(other) => Some(other.to_string()),
+    });
+    values.collect()
+}

@@ -1,0 +1,348 @@
+//! `ajatus pipeline check | explain | graph | test | run | dead-letters | reference`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ajatus_inference::Embedder;
+use ajatus_pipelines::stream::{Embedders, Progress, RunConfig, RunParts, StreamError, run as run_stream, test as run_cases};
+use ajatus_sql::diagnostic::{Code, Diagnostic, Source};
+use ajatus_sql::pipeline::Pipeline;
+use ajatus_sql::script::{Connector, Provider, RecordFormat, Statement, Task, option_reference};
+use ajatus_sql::{explain, graph};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{GraphFormat, PipelineCommand, PipelineFile, PipelineRunArgs};
+use crate::config::Config;
+use crate::exit::{Ended, Exit};
+use crate::output::Out;
+use crate::stack::{Needs, Stack};
+
+/// Makes paths absolute: the command may run in another process.
+pub(crate) fn prepare(command: &mut PipelineCommand) -> anyhow::Result<()> {
+    let absolute = |path: &mut PathBuf| -> anyhow::Result<()> {
+        *path = std::path::absolute(&*path)?;
+        Ok(())
+    };
+    match command {
+        PipelineCommand::Check(file) | PipelineCommand::Explain { file, .. } | PipelineCommand::Graph { file, .. } | PipelineCommand::Test { file, .. } => {
+            absolute(&mut file.path)
+        }
+        PipelineCommand::Run(args) => {
+            args.state.as_mut().map(absolute).transpose()?;
+            absolute(&mut args.file.path)
+        }
+        PipelineCommand::DeadLetters { file, state } => {
+            state.as_mut().map(absolute).transpose()?;
+            absolute(&mut file.path)
+        }
+        PipelineCommand::Reference => Ok(()),
+    }
+}
+
+/// Whether it needs neither the log nor the database of a running `ajatus up`.
+pub(crate) fn stands_alone(command: &PipelineCommand) -> bool {
+    !needs(command).is_ok_and(|needs| needs.is_some())
+}
+
+/// What it needs; `None`: nothing at all.
+pub(crate) fn needs(command: &PipelineCommand) -> anyhow::Result<Option<Needs>> {
+    let file = match command {
+        PipelineCommand::Run(args) => &args.file,
+        PipelineCommand::Test { file, .. } => file,
+        _ => return Ok(None),
+    };
+    // A file that is wrong is reported where it is run.
+    let Ok(Ok(pipeline)) = load(file, false) else { return Ok(None) };
+    let mut needs = Needs::nothing();
+    for statement in &pipeline.script.statements {
+        match statement {
+            Statement::Table(table) if matches!(command, PipelineCommand::Run(_)) => match &table.connector {
+                // What is said is sealed, and the keys lie in the database.
+                Connector::Kafka { format: RecordFormat::Ajatus, .. } => needs = needs.with_log().with_database(),
+                Connector::Kafka { .. } => needs = needs.with_log(),
+                Connector::Postgres { .. } => needs = needs.with_database(),
+                _ => {}
+            },
+            Statement::Model(model) if matches!(model.task, Task::Embedding { .. }) && model.provider == Provider::Candle => needs = needs.with_embedder(),
+            _ => {}
+        }
+    }
+    Ok((!needs.empty()).then_some(needs))
+}
+
+/// Runs it.
+pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, command: PipelineCommand, out: &Out) -> anyhow::Result<Exit> {
+    match command {
+        PipelineCommand::Check(file) => {
+            let Some(pipeline) = checked(&file, false, out).await? else { return Ok(Exit::Unusable) };
+            let steps = explain::describe(&pipeline).len();
+            if out.json() {
+                out.document(&json!({ "ok": true, "steps": steps, "plan": pipeline.hash, "tests": pipeline.script.cases.len() })).await?;
+            } else {
+                let (views, sinks) = (pipeline.views.len(), pipeline.outputs.len());
+                out.line(format!("{}: {views} views, {sinks} outputs, {steps} steps, {} tests; plan {}", file.path.display(), pipeline.script.cases.len(), pipeline.hash)).await;
+            }
+            Ok(Exit::Done)
+        }
+        PipelineCommand::Explain { file, logical } => {
+            let Some(pipeline) = checked(&file, false, out).await? else { return Ok(Exit::Unusable) };
+            if out.json() {
+                let plans = logical.then(|| explain::logical(&pipeline));
+                out.document(&json!({ "plan": pipeline.hash, "steps": explain::describe(&pipeline), "logical": plans })).await?;
+            } else {
+                if logical {
+                    out.text(explain::logical(&pipeline)).await;
+                }
+                out.text(explain::text(&pipeline)).await;
+            }
+            Ok(Exit::Done)
+        }
+        PipelineCommand::Graph { file, format } => {
+            let Some(pipeline) = checked(&file, false, out).await? else { return Ok(Exit::Unusable) };
+            if out.json() {
+                out.document(&json!({ "plan": pipeline.hash, "steps": explain::describe(&pipeline) })).await?;
+                return Ok(Exit::Done);
+            }
+            out.text(match format {
+                GraphFormat::Text => explain::text(&pipeline),
+                GraphFormat::Dot => graph::dot(&pipeline),
+                GraphFormat::Mermaid => graph::mermaid(&pipeline),
+                GraphFormat::Svg => graph::svg(&pipeline),
+            })
+            .await;
+            Ok(Exit::Done)
+        }
+        PipelineCommand::Test { file, kill, workers } => test(stack, &file, kill, workers, out).await,
+        PipelineCommand::Run(args) => start(stack, config, &args, out).await,
+        PipelineCommand::DeadLetters { file, state } => dead_letters(config, &file, state, out).await,
+        PipelineCommand::Reference => {
+            out.text(reference()).await;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Options and error codes, as the documentation has them.
+fn reference() -> String {
+    let mut text = format!("{}\n\n| code | | |\n|---|---|---|\n", option_reference().trim_end());
+    for code in Code::ALL {
+        text.push_str(&format!("| `{}` | {} | {} |\n", code.text(), code.title(), code.explain()));
+    }
+    text
+}
+
+/// Reads a file and lowers it; one that is to run needs a value for every `${NAME}`. The outer error: it cannot be read.
+fn load(file: &PipelineFile, running: bool) -> anyhow::Result<Result<Arc<Pipeline>, (Source, Vec<Diagnostic>)>> {
+    let text = std::fs::read_to_string(&file.path)
+        .map_err(|error| Ended::new(Exit::Unusable, format!("{} cannot be read: {error}", file.path.display())))?;
+    let mut values = BTreeMap::new();
+    for setting in &file.set {
+        let (name, value) = setting.split_once('=').ok_or_else(|| Ended::new(Exit::Usage, format!("--set {setting:?} is not NAME=VALUE")))?;
+        values.insert(name.to_owned(), value.to_owned());
+    }
+    let source = Source::new(file.path.display().to_string(), text);
+    let mut pipeline = match Pipeline::check(source.clone()) {
+        Ok(pipeline) => pipeline,
+        Err(found) => return Ok(Err((source, found))),
+    };
+    let folder = file.path.parent().unwrap_or(Path::new("."));
+    match (pipeline.settle(folder, &values), running) {
+        (Err(message), true) => Err(Ended::new(Exit::Usage, message)),
+        _ => Ok(Ok(Arc::new(pipeline))),
+    }
+}
+
+/// The pipeline of a file; what is wrong with it is said.
+async fn checked(file: &PipelineFile, running: bool, out: &Out) -> anyhow::Result<Option<Arc<Pipeline>>> {
+    let file = file.clone();
+    let loaded = tokio::task::spawn_blocking(move || load(&file, running)).await??;
+    match loaded {
+        Ok(pipeline) => Ok(Some(pipeline)),
+        Err((source, found)) => {
+            if out.json() {
+                out.document(&json!({ "ok": false, "errors": found.iter().map(|one| one.json(&source)).collect::<Vec<_>>() })).await?;
+            } else {
+                for one in &found {
+                    out.note(one.render(&source)).await;
+                }
+                out.note(if found.len() == 1 { "1 error".to_owned() } else { format!("{} errors", found.len()) }).await;
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// The backends of the file's models.
+fn embedders(stack: Option<&Arc<Stack>>, pipeline: &Pipeline) -> anyhow::Result<Embedders> {
+    let mut all = Embedders::new();
+    for statement in &pipeline.script.statements {
+        let Statement::Model(model) = statement else { continue };
+        let refuse = |what: &str| Ended::new(Exit::Usage, format!("model {:?}: {what}", model.name));
+        match (&model.task, model.provider, stack) {
+            (Task::Embedding { dimensions }, Provider::Candle, Some(stack)) => {
+                let embedder: Arc<dyn Embedder> = stack.batch_embedder();
+                if embedder.dimension() != *dimensions {
+                    return Err(refuse(&format!("it declares {dimensions} dimensions, but the model has {}", embedder.dimension())));
+                }
+                if model.path.is_none() && !embedder.model().id().starts_with(&model.checkpoint) {
+                    return Err(refuse(&format!("the file names {:?}, but {} is loaded (models.embedding in ajatus.toml)", model.checkpoint, embedder.model().id())));
+                }
+                all.insert(model.name.clone(), embedder);
+            }
+            _ => return Err(refuse("only embedding by candle runs inside a pipeline so far; vllm, ollama, generate() and extract() come with the inference backends")),
+        }
+    }
+    Ok(all)
+}
+
+async fn test(stack: Option<&Arc<Stack>>, file: &PipelineFile, kill: bool, workers: u16, out: &Out) -> anyhow::Result<Exit> {
+    let Some(pipeline) = checked(file, false, out).await? else { return Ok(Exit::Unusable) };
+    let models = embedders(stack, &pipeline)?;
+    let handle = tokio::runtime::Handle::current();
+    let tested = Arc::clone(&pipeline);
+    let verdicts = tokio::task::spawn_blocking(move || run_cases(&tested, usize::from(workers), kill, &models, &handle)).await?.map_err(ended)?;
+    let failed = verdicts.iter().filter(|verdict| verdict.failure.is_some()).count();
+    for verdict in &verdicts {
+        let line = pipeline.source.position(verdict.span.start).line;
+        if out.json() {
+            out.document(&json!({ "test": verdict.name, "line": line, "ok": verdict.failure.is_none(), "failure": verdict.failure })).await?;
+        } else if let Some(failure) = &verdict.failure {
+            out.line(format!("FAILED  {} ({}:{line})\n{failure}", verdict.name, pipeline.source.name)).await;
+        } else {
+            out.line(format!("ok      {}", verdict.name)).await;
+        }
+    }
+    if !out.json() {
+        out.line(format!("{} passed, {failed} failed", verdicts.len() - failed)).await;
+    }
+    Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
+}
+
+fn state_folder(config: &Config, file: &PipelineFile, state: Option<PathBuf>) -> PathBuf {
+    let name = file.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    state.unwrap_or_else(|| config.data.join("pipelines").join(name))
+}
+
+async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunArgs, out: &Out) -> anyhow::Result<Exit> {
+    let Some(pipeline) = checked(&args.file, true, out).await? else { return Ok(Exit::Unusable) };
+    let models = embedders(stack, &pipeline)?;
+    let cpu_before = crate::stack::cpu_seconds();
+    let stop = CancellationToken::new();
+    // Lines of stdout sinks: bounded, so that a slow reader slows the run.
+    let (lines, mut printed) = tokio::sync::mpsc::channel::<String>(1_024);
+    let (told, mut progress) = tokio::sync::watch::channel(Progress::default());
+    let parts = RunParts {
+        log: stack.and_then(|stack| stack.log_if_open()),
+        db: stack.and_then(|stack| stack.database_if_open()),
+        keys: stack.and_then(|stack| stack.keys_if_open()),
+        embedders: models,
+        handle: tokio::runtime::Handle::current(),
+        print: Arc::new(move |line| drop(lines.blocking_send(line))),
+        stop: stop.clone(),
+    };
+    let run_config = RunConfig {
+        workers: usize::from(args.workers),
+        epoch_rows: args.epoch_rows as usize,
+        state: Some(state_folder(config, &args.file, args.state.clone())),
+        bounded: args.bounded,
+        ..RunConfig::default()
+    };
+    // Dropped (a hung-up client, Ctrl-C in `run_alone`), the run ends between two epochs.
+    let _stopper = stop.clone().drop_guard();
+    let mut running = tokio::task::spawn_blocking(move || {
+        run_stream(pipeline, &run_config, parts, &mut |progress| {
+            told.send_replace(progress.clone());
+        })
+    });
+    let mut shown = tokio::time::interval(Duration::from_secs(1));
+    let mut last = (0, std::time::Instant::now());
+    let report = loop {
+        tokio::select! {
+            biased;
+            Some(line) = printed.recv() => out.line(line).await,
+            ended = &mut running => break ended?.map_err(self::ended)?,
+            _ = tokio::signal::ctrl_c() => stop.cancel(),
+            _ = shown.tick() => {
+                let now = progress.borrow_and_update().clone();
+                show(&now, &mut last, out).await?;
+            }
+        }
+    };
+    while let Some(line) = printed.recv().await {
+        out.line(line).await;
+    }
+    let interrupted = stop.is_cancelled();
+    let cpu_seconds = crate::stack::cpu_seconds() - cpu_before;
+    let rate = report.rows as f64 / report.seconds.max(1e-9);
+    if out.json() {
+        let mut document = serde_json::to_value(&report)?;
+        document["cpu_seconds"] = json!(cpu_seconds);
+        document["peak_rss_mib"] = json!(crate::stack::peak_rss_mib());
+        document["rows_per_second"] = json!(rate);
+        document["interrupted"] = json!(interrupted);
+        out.document(&document).await?;
+    } else {
+        out.note(format!(
+            "{} rows in {} epochs, {} changes, {:.2} s ({rate:.0} rows/s, {cpu_seconds:.2} s of processor time); {} dead letters",
+            report.rows, report.epochs, report.changes, report.seconds, report.dead_letters
+        ))
+        .await;
+    }
+    Ok(if interrupted {
+        Exit::Interrupted
+    } else if report.dead_letters > 0 {
+        Exit::Partly
+    } else {
+        Exit::Done
+    })
+}
+
+/// A live line, or a document where a program reads.
+async fn show(now: &Progress, last: &mut (u64, std::time::Instant), out: &Out) -> anyhow::Result<()> {
+    let seconds = last.1.elapsed().as_secs_f64();
+    let rate = if seconds > 0.0 { (now.rows.saturating_sub(last.0)) as f64 / seconds } else { 0.0 };
+    *last = (now.rows, std::time::Instant::now());
+    if now.read.1 > 0 {
+        out.progress("read", now.read.0, now.read.1);
+    }
+    if rate > 0.0 && out.json() {
+        out.note(json!({ "running": now, "rows_per_second": rate }).to_string()).await;
+    } else if rate > 0.0 && now.read.1 == 0 {
+        out.note(format!("{} rows ({rate:.0} rows/s), epoch {} ({} ahead), {} behind, {} dead letters", now.rows, now.epoch, now.epochs_ahead, now.lag, now.dead_letters)).await;
+    }
+    Ok(())
+}
+
+async fn dead_letters(config: &Config, file: &PipelineFile, state: Option<PathBuf>, out: &Out) -> anyhow::Result<Exit> {
+    let path = state_folder(config, file, state).join("dead-letters.jsonl");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Ended::new(Exit::Unusable, format!("{} is not there; has the pipeline run to an end on this folder?", path.display())));
+        }
+        Err(error) => return Err(Ended::new(Exit::Unusable, format!("{} cannot be read: {error}", path.display()))),
+    };
+    for line in text.lines() {
+        if out.json() {
+            out.line(line).await;
+            continue;
+        }
+        let letter: serde_json::Value = serde_json::from_str(line)?;
+        let field = |name: &str| letter[name].as_str().unwrap_or_default().to_owned();
+        out.line(format!("{}  {}  {}  {}\n    {}", field("step"), field("code"), field("origin"), field("message"), field("payload").trim_end())).await;
+    }
+    Ok(Exit::Done)
+}
+
+fn ended(error: StreamError) -> anyhow::Error {
+    let exit = match &error {
+        StreamError::Unsupported { .. } => Exit::Usage,
+        StreamError::Locked { .. } | StreamError::Log(_) | StreamError::Store(_) => Exit::Unavailable,
+        StreamError::Damaged { .. } | StreamError::Gap { .. } | StreamError::Io { .. } => Exit::Unusable,
+        _ => Exit::Failed,
+    };
+    Ended::new(exit, error.to_string())
+}

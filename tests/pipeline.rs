@@ -1,0 +1,275 @@
+//! Pipelines by the real program: a batch, many epochs and two workers agree; killed at ten random points nothing is lost and
+//! nothing is there twice; what is wrong is said with a code; topics carry from one pipeline to the next.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use support::{Ajatus, signal, stderr, stdout};
+
+const SHOP: &str = r#"
+create table orders (id bigint not null, customer text not null, item text, amount decimal(12, 2), at timestamp, diff bigint)
+  with (connector = 'file', type = 'source', path = '${DATA}/orders.jsonl', changelog = 'signed', diff_column = 'diff', event_time = 'at');
+create table customers (name text not null, country text) with (connector = 'file', type = 'source', path = '${DATA}/customers.csv');
+create table totals (customer text primary key, country text, n bigint, total decimal(22, 2), last text)
+  with (connector = 'file', type = 'sink', path = '${OUT}/totals.jsonl');
+create table per_minute (start timestamp primary key, n bigint)
+  with (connector = 'file', type = 'sink', path = '${OUT}/per_minute.csv', format = 'csv');
+create view spent as
+  select customer, count(*) as n, sum(amount) as total, last_value(item order by id) as last from orders where item is not null group by customer;
+insert into totals select s.customer, c.country, s.n, s.total, s.last from spent s left join customers c on s.customer = c.name;
+insert into per_minute select w.start, n from (select tumble(interval '1 minute') as w, count(*) as n from orders group by w) as x where w.start is not null;
+"#;
+
+/// Orders of which every fifth is withdrawn again, and what must come of them, computed the slow way.
+fn orders(rows: u64) -> (String, BTreeMap<String, (i64, i64, String)>) {
+    let (mut text, mut expected) = (String::new(), BTreeMap::new());
+    let order = |id: u64| {
+        let customer = format!("c{}", id * 7 % 23);
+        let cents = i64::try_from(id * 37 % 1_000).expect("small");
+        (customer, format!("item {}", id % 11), cents)
+    };
+    let line = |id: u64, diff: i64| {
+        let (customer, item, cents) = order(id);
+        let at = format!("2026-03-01T08:{:02}:{:02}Z", id / 60 % 60, id % 60);
+        json!({ "id": id, "customer": customer, "item": item, "amount": format!("{}.{:02}", cents / 100, cents % 100), "at": at, "diff": diff }).to_string()
+    };
+    for id in 0..rows {
+        text.push_str(&line(id, 1));
+        text.push('\n');
+        if id % 5 == 4 {
+            text.push_str(&line(id - 2, -1));
+            text.push('\n');
+        }
+    }
+    for id in (0..rows).filter(|id| id % 5 != 2 || id + 2 >= rows) {
+        let (customer, item, cents) = order(id);
+        let entry = expected.entry(customer).or_insert((0, 0, String::new()));
+        entry.0 += 1;
+        entry.1 += cents;
+        entry.2 = item;
+    }
+    (text, expected)
+}
+
+fn customers() -> String {
+    (0..20).fold("name,country\n".to_owned(), |text, at| text + &format!("c{at},{}\n", if at % 2 == 0 { "FI" } else { "" }))
+}
+
+fn totals(path: &Path) -> BTreeMap<String, (i64, i64, String)> {
+    let text = std::fs::read_to_string(path).expect("the sink's file");
+    text.lines()
+        .map(|line| {
+            let row: Value = serde_json::from_str(line).expect("JSON");
+            let (whole, cents) = row["total"].as_str().and_then(|total| total.split_once('.')).expect("a decimal");
+            let total = whole.parse::<i64>().expect("digits") * 100 + cents.parse::<i64>().expect("digits");
+            let place = row["customer"].as_str().expect("a name").to_owned();
+            let number: u32 = place.trim_start_matches('c').parse().expect("a number");
+            assert_eq!(row["country"], if number < 20 && number % 2 == 0 { json!("FI") } else { Value::Null }, "{line}");
+            (place, (row["n"].as_i64().expect("a count"), total, row["last"].as_str().expect("an item").to_owned()))
+        })
+        .collect()
+}
+
+/// A folder with the shop's files, and the arguments that name them.
+fn shop(ajatus: &Ajatus, rows: u64) -> (BTreeMap<String, (i64, i64, String)>, Vec<String>) {
+    let (text, expected) = orders(rows);
+    ajatus.file("orders.jsonl", text.as_bytes());
+    ajatus.file("customers.csv", customers().as_bytes());
+    let file = ajatus.file("shop.sql", SHOP.as_bytes());
+    let folder = file.parent().expect("a folder").display().to_string();
+    let args = ["pipeline", "run", &file.display().to_string(), "--set", &format!("DATA={folder}"), "--set"].map(str::to_owned).to_vec();
+    (expected, args)
+}
+
+fn run(ajatus: &Ajatus, args: &[String], out: &str, more: &[&str]) -> Value {
+    let folder = ajatus.data().parent().expect("a folder").join(out);
+    let out = format!("OUT={}", folder.display());
+    let all: Vec<&str> = args.iter().map(String::as_str).chain([out.as_str()]).chain(more.iter().copied()).collect();
+    ajatus.json(&all)
+}
+
+#[test]
+fn one_batch_many_epochs_and_two_workers_give_the_same_and_the_truth() {
+    let ajatus = Ajatus::new();
+    let (expected, args) = shop(&ajatus, 3_000);
+    let folder = ajatus.data().parent().expect("a folder").to_path_buf();
+    let mut files = Vec::new();
+    for (out, more) in [
+        ("batch", vec!["--epoch-rows", "1000000", "--state", "s1"]),
+        ("epochs", vec!["--epoch-rows", "37", "--state", "s2"]),
+        ("workers", vec!["--epoch-rows", "100", "--workers", "2", "--state", "s3"]),
+    ] {
+        let report = run(&ajatus, &args, out, &more);
+        assert_eq!(report["dead_letters"], 0, "{report}");
+        assert_eq!(totals(&folder.join(out).join("totals.jsonl")), expected, "{out}");
+        let minutes = std::fs::read_to_string(folder.join(out).join("per_minute.csv")).expect("the sink's file");
+        assert_eq!(minutes.lines().count(), 51, "{minutes}");
+        files.push((std::fs::read(folder.join(out).join("totals.jsonl")).expect("a file"), minutes));
+    }
+    assert!(files.windows(2).all(|pair| pair[0] == pair[1]), "the same bytes");
+}
+
+#[test]
+fn killed_at_ten_random_points_it_ends_as_if_nothing_had_happened() {
+    use rand::{Rng as _, SeedableRng as _};
+    let ajatus = Ajatus::new();
+    let (expected, args) = shop(&ajatus, 60_000);
+    let folder = ajatus.data().parent().expect("a folder").to_path_buf();
+    let out = format!("OUT={}", folder.join("out").display());
+    let all: Vec<&str> = args.iter().map(String::as_str).chain([out.as_str(), "--epoch-rows", "50", "--state", "state"]).collect();
+    let ledger = folder.join("state/ledger");
+    let size = || std::fs::metadata(&ledger).map_or(0, |found| found.len());
+    let mut random = rand::rngs::SmallRng::seed_from_u64(7);
+    let mut killed = 0;
+    for _ in 0..10 {
+        let mut child = ajatus.command(&all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        // The ledger grows while it runs: a random number of epochs later it is killed, wherever it is then.
+        let until = size() + random.random_range(100..20_000);
+        while size() < until && matches!(child.try_wait(), Ok(None)) {
+            std::thread::yield_now();
+        }
+        if matches!(child.try_wait(), Ok(None)) {
+            child.kill().expect("SIGKILL");
+            killed += 1;
+        }
+        child.wait().expect("it ended");
+    }
+    assert!(killed >= 5, "{killed} runs were killed: make the file longer");
+    let report = run(&ajatus, &args, "out", &["--epoch-rows", "50", "--state", "state"]);
+    assert!(report["replayed"].as_u64().expect("a count") > 0, "{report}");
+    assert_eq!(totals(&folder.join("out/totals.jsonl")), expected);
+    let batch = run(&ajatus, &args, "batch", &["--epoch-rows", "1000000", "--state", "fresh"]);
+    assert_eq!(batch["replayed"], 0);
+    for file in ["totals.jsonl", "per_minute.csv"] {
+        let read = |out: &str| std::fs::read(folder.join(out).join(file)).expect("the sink's file");
+        assert_eq!(read("out"), read("batch"), "{file}: the same bytes as one batch over the same offsets");
+    }
+}
+
+#[test]
+fn a_source_that_lost_what_was_read_stops_loudly() {
+    let ajatus = Ajatus::new();
+    let (_, args) = shop(&ajatus, 100);
+    run(&ajatus, &args, "out", &["--state", "state"]);
+    ajatus.file("orders.jsonl", b"{\"id\":1,\"customer\":\"c1\",\"diff\":1}\n");
+    let out = format!("OUT={}", ajatus.data().display());
+    let all: Vec<&str> = args.iter().map(String::as_str).chain([out.as_str(), "--state", "state"]).collect();
+    let output = ajatus.run(&all);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    assert!(stderr(&output).contains("records are gone"), "{}", stderr(&output));
+}
+
+#[test]
+fn bad_records_and_failing_expressions_are_dead_letters_and_the_rest_goes_on() {
+    let ajatus = Ajatus::new();
+    let text = "{\"k\":\"a\",\"n\":4}\nnot json\n{\"k\":\"b\",\"n\":0}\n{\"k\":null,\"n\":1}\n{\"k\":\"c\",\"n\":\"x\"}\n{\"k\":\"d\",\"n\":2}\n";
+    ajatus.file("in.jsonl", text.as_bytes());
+    let sql = "create table t (k text not null, n bigint) with (connector = 'file', type = 'source', path = 'in.jsonl', bad_data = '${BAD}');\n\
+               create table o (k text primary key, q bigint) with (connector = 'file', type = 'sink', path = 'out.jsonl');\n\
+               insert into o select k, 8 / n from t;\n";
+    let lenient = ajatus.file("lenient.sql", sql.replace("${BAD}", "dead_letter").as_bytes());
+    let strict = ajatus.file("strict.sql", sql.replace("${BAD}", "fail").as_bytes());
+    let folder = lenient.parent().expect("a folder").to_path_buf();
+    let lenient = lenient.display().to_string();
+    let output = ajatus.run(&["pipeline", "run", &lenient, "--state", "s", "--json"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let rows = std::fs::read_to_string(folder.join("out.jsonl")).expect("the sink's file");
+    assert_eq!(rows, "{\"k\":\"a\",\"q\":2}\n{\"k\":\"d\",\"q\":4}\n");
+    let letters = ajatus.run(&["pipeline", "dead-letters", &lenient, "--state", "s", "--json"]);
+    let mut codes: Vec<(String, String)> = stdout(&letters)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .map(|letter| (letter["code"].as_str().expect("a code").to_owned(), letter["payload"].as_str().expect("a payload").to_owned()))
+        .collect();
+    codes.sort();
+    let payload = |at: usize| codes[at].1.as_str();
+    assert_eq!(codes.iter().map(|(code, _)| code.as_str()).collect::<Vec<_>>(), ["decode.null", "decode.syntax", "decode.type", "expression.divide_by_zero"]);
+    assert_eq!((payload(1), payload(3)), ("not json", "{\"k\":\"b\",\"n\":0}"));
+    let output = ajatus.run(&["pipeline", "run", &strict.display().to_string(), "--state", "s2"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("bad_data = 'fail'"), "{}", stderr(&output));
+}
+
+#[test]
+fn says_what_is_wrong_with_a_file_and_where() {
+    let ajatus = Ajatus::new();
+    let file = ajatus.file("wrong.sql", "create table t (a bigint, x double precision) with (connector = 'memory', type = 'source');\ncreate view v as\n  select sum(x) as s from t;\ninsert into t select 1, 2;\n".as_bytes());
+    let output = ajatus.run(&["pipeline", "check", &file.display().to_string(), "--json"]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&found["ok"], &found["errors"][0]["code"], &found["errors"][0]["line"]), (&json!(false), &json!("P0216"), &json!(4)), "{found}");
+    let file = ajatus.file("wrong.sql", "create table t (a bigint, x double precision) with (connector = 'memory', type = 'source');\ncreate view v as\n  select sum(x) as s from t;\n".as_bytes());
+    let output = ajatus.run(&["pipeline", "check", &file.display().to_string()]);
+    assert!(stderr(&output).contains("error[P0404]") && stderr(&output).contains("decimal(38, 9)"), "{}", stderr(&output));
+}
+
+#[test]
+fn tests_of_a_file_run_with_and_without_kills() {
+    let ajatus = Ajatus::new();
+    let sql = "create table words (word text not null) with (connector = 'memory', type = 'source');\n\
+               create view counts as select word, count(*) as n from words group by word;\n\n\
+               -- test: counts and forgets\n-- given words\n-- {\"word\": \"yö\"}\n-- {\"word\": \"yö\"}\n-- then\n-- expect counts\n-- {\"word\": \"yö\", \"n\": 2}\n\
+               -- given words\n-- - {\"word\": \"yö\"}\n-- then\n-- given words\n-- - {\"word\": \"yö\"}\n-- {\"word\": \"a\"}\n-- expect counts\n-- {\"word\": \"a\", \"n\": 1}\n";
+    let file = ajatus.file("words.sql", sql.as_bytes()).display().to_string();
+    for more in [&[][..], &["--kill"][..], &["--workers", "2"][..]] {
+        let output = ajatus.run(&[&["pipeline", "test", &file], more].concat());
+        assert!(output.status.success(), "{more:?}: {}{}", stdout(&output), stderr(&output));
+        assert!(stdout(&output).contains("1 passed, 0 failed"), "{}", stdout(&output));
+    }
+    let wrong = ajatus.file("wrong.sql", sql.replace("\"n\": 2", "\"n\": 3").as_bytes()).display().to_string();
+    let output = ajatus.run(&["pipeline", "test", &wrong]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("- {\"word\":\"yö\",\"n\":3}") && stdout(&output).contains("+ {\"word\":\"yö\",\"n\":2}"), "{}", stdout(&output));
+}
+
+#[test]
+fn topics_carry_from_one_pipeline_to_the_next_and_a_stream_goes_on_where_it_was() {
+    let ajatus = Ajatus::new();
+    let builtin = std::fs::read_to_string(support::root().join("kafka/topics.toml")).expect("the topics");
+    ajatus.file("topics.toml", format!("{builtin}\n[[topic]]\nname = \"words\"\npartitions = 3\ncleanup = \"compact\"\n").as_bytes());
+    let config = ajatus.file("ajatus.toml", b"[log]\ntopics = \"topics.toml\"\n").display().to_string();
+    let write = |rows: &str| ajatus.file("in.jsonl", rows.as_bytes());
+    let give = ajatus.file("give.sql", b"create table i (id bigint not null, word text) with (connector = 'file', type = 'source', path = 'in.jsonl');\n\
+        create table words (id bigint primary key, word text) with (connector = 'log', type = 'sink', topic = 'words');\n\
+        insert into words select id, word from i;\n");
+    let take = ajatus.file("take.sql", b"create table words (id bigint primary key, word text) with (connector = 'log', type = 'source', topic = 'words', changelog = 'upsert');\n\
+        create table counts (word text primary key, n bigint) with (connector = 'file', type = 'sink', path = 'counts.jsonl');\n\
+        insert into counts select word, count(*) from words where word is not null group by word;\n");
+    let (give, take) = (give.display().to_string(), take.display().to_string());
+    let counts = || std::fs::read_to_string(ajatus.data().parent().expect("a folder").join("counts.jsonl")).expect("the sink's file");
+    write("{\"id\":1,\"word\":\"a\"}\n{\"id\":2,\"word\":\"b\"}\n{\"id\":3,\"word\":\"a\"}\n");
+    ajatus.json(&["pipeline", "run", &give, "--config", &config, "--state", "g1"]);
+    let first = ajatus.json(&["pipeline", "run", &take, "--config", &config, "--bounded"]);
+    assert_eq!(first["rows"], 3, "{first}");
+    assert_eq!(counts(), "{\"word\":\"a\",\"n\":2}\n{\"word\":\"b\",\"n\":1}\n");
+    // A key's later record replaces the earlier one; the second run reads only what is new.
+    write("{\"id\":3,\"word\":\"b\"}\n{\"id\":4,\"word\":null}\n");
+    ajatus.json(&["pipeline", "run", &give, "--config", &config, "--state", "g2"]);
+    let second = ajatus.json(&["pipeline", "run", &take, "--config", &config, "--bounded"]);
+    assert_eq!((&second["rows"], &second["replayed"]), (&json!(2), &first["epochs"]), "{second}");
+    assert_eq!(counts(), "{\"word\":\"a\",\"n\":1}\n{\"word\":\"b\",\"n\":2}\n");
+}
+
+#[test]
+fn a_stream_runs_inside_up_follows_the_topic_and_ends_when_it_is_told_to() {
+    let ajatus = Ajatus::new();
+    let sql = ajatus.file("talk.sql", b"create table interactions (user_id text, id text, role text, occurred_at timestamp, primary key (user_id, id))\n\
+        with (connector = 'log', type = 'source', topic = 'interactions', format = 'ajatus', changelog = 'upsert');\n\
+        create table spoken (role text primary key, n bigint) with (connector = 'stdout', type = 'sink');\n\
+        insert into spoken select role, count(*) from interactions where role is not null group by role;\n");
+    let _up = ajatus.up();
+    let mut child = ajatus.command(&["pipeline", "run", &sql.display().to_string()]).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let talk = "{\"conversation\":\"c\",\"turn\":\"t1\",\"role\":\"user\",\"occurred_at\":\"2026-03-01T08:00:00Z\",\"text\":\"Hello.\"}\n";
+    let file = ajatus.file("talk.jsonl", talk.as_bytes());
+    ajatus.json(&["import", file.to_str().expect("a path"), "--user", "aino", "--format", "jsonl"]);
+    let line: Value = serde_json::from_str(&lines.next().expect("a line").expect("text")).expect("JSON");
+    assert_eq!((&line["diff"], &line["row"]), (&json!(1), &json!({ "role": "user", "n": 1 })), "{line}");
+    signal(child.id(), "INT");
+    child.wait().expect("it ends");
+}
