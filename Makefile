@@ -7,10 +7,10 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/ajatus/target
 RUST = export PATH="$$(tools/rust):$$PATH"
 
-.PHONY: up test bench doctor setup build lint help
+.PHONY: up test bench bench-pipelines bench-nexmark doctor setup build lint help
 
 help: ## says what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
 setup: ## installs what `make up` needs; a second run does nothing
 	@tools/setup
@@ -30,6 +30,15 @@ lint: ## formatting and lints, warnings as errors
 
 bench: build ## measures freshness on this machine
 	@"$(CARGO_TARGET_DIR)/debug/ajatus" bench freshness
+
+bench-pipelines: setup ## what a pipeline costs, beside bare differential, Pathway and Bytewax; ARGS="--runs 5 --only ours,bare"
+	@benches/peers/setup || echo "bench-pipelines: going on without the peers"
+	@$(RUST); cargo build --locked -p ajatus -p ajatus-benches --bin ajatus --bin ajatus-benches
+	@"$(CARGO_TARGET_DIR)/debug/ajatus-benches" table $(ARGS)
+
+bench-nexmark: setup ## Nexmark queries as SQL files, every answer checked; ARGS="--rows 100000 --queries q4,q5"
+	@$(RUST); cargo build --locked -p ajatus -p ajatus-benches --bin ajatus --bin ajatus-benches
+	@"$(CARGO_TARGET_DIR)/debug/ajatus-benches" nexmark $(ARGS)
 
 doctor: build ## checks every part
 	@"$(CARGO_TARGET_DIR)/debug/ajatus" doctor

@@ -1,0 +1,10 @@
+-- Nexmark q0, pass through: every bid.
+create table bid (
+  auction bigint not null, bidder bigint not null, price bigint not null, channel text not null, url text not null,
+  at timestamp not null, extra text not null
+) with (connector = 'file', type = 'source', path = '${DATA}/bid.jsonl', format = 'json', event_time = 'at');
+
+create table result (auction bigint, bidder bigint, price bigint not null, at timestamp, primary key (auction, bidder, at))
+  with (connector = 'file', type = 'sink', path = '${OUT}', format = 'json');
+
+insert into result select auction, bidder, price, at from bid;
