@@ -3,7 +3,7 @@
 use ajatus_events::{Body, ConversationId, Interaction, InteractionId, InteractionKey, Role, Sealed, UserId};
 use ajatus_memory::keys::{KeyError, KeyRing, Purpose, RootKey};
 use ajatus_memory::postgres::{
-    ActivityRow, Applied, EpochDelta, LedgerRow, MemoryRow, OffsetRange, OutboxRow, Postgres, Rotation, StoreError,
+    ActivityRow, Applied, EpochDelta, LedgerRow, MemoryRow, OffsetRange, OutboxRow, Postgres, Rotation, SinkTable, StoreError,
 };
 use ajatus_memory::testing::TestDatabase;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
@@ -264,4 +264,52 @@ async fn what_follows_work_dropped_at_any_point_is_committed() {
         progress = db.positions("companion").await.expect("read").0;
     }
     assert!(unfinished > 5, "{unfinished}: the drops must meet the work at many points");
+}
+
+#[tokio::test]
+async fn a_sink_takes_an_epoch_once_with_its_progress_and_says_what_its_table_lacks() {
+    let test = TestDatabase::start().await;
+    let user = UserId(Uuid::from_u128(1)).to_string();
+    let sink = SinkTable {
+        pipeline: "activity".into(),
+        ledger: "first".into(),
+        table: "activity_daily".into(),
+        columns: ["user_id", "day", "role", "turns", "first_at", "last_at"].map(str::to_owned).to_vec(),
+        key: ["user_id", "day", "role"].map(str::to_owned).to_vec(),
+    };
+    let row = |day: &str, turns: i64| serde_json::json!({ "user_id": user, "day": day, "role": "user", "turns": turns, "first_at": "2026-03-01T08:00:00Z", "last_at": "2026-03-01T09:00:00Z" });
+    let count = || async {
+        let pool = sqlx::PgPool::connect(&test.url).await.expect("a connection");
+        let rows: Vec<(String, i64)> = sqlx::query_as("select day::text, turns from activity_daily order by day").fetch_all(&pool).await.expect("rows");
+        rows
+    };
+    test.db.open_sink(&sink).await.expect("the table is there");
+    assert_eq!(test.db.sink_progress(&sink).await.expect("progress"), 0);
+    test.db.apply_sink(&sink, 1, vec![row("2026-03-01", 2), row("2026-03-02", 1)], vec![]).await.expect("applied");
+    // Told again, with other rows: it is in already.
+    test.db.apply_sink(&sink, 1, vec![row("2026-03-01", 99)], vec![]).await.expect("passed over");
+    assert_eq!(count().await, [("2026-03-01".to_owned(), 2), ("2026-03-02".to_owned(), 1)]);
+    let gone = serde_json::json!({ "user_id": user, "day": "2026-03-02", "role": "user" });
+    test.db.apply_sink(&sink, 2, vec![row("2026-03-01", 3)], vec![gone]).await.expect("applied");
+    assert_eq!(count().await, [("2026-03-01".to_owned(), 3)]);
+    assert_eq!(test.db.sink_progress(&sink).await.expect("progress"), 2);
+    // A value that the column does not take leaves rows and progress as they were.
+    let mut bad = row("2026-03-04", 1);
+    bad["turns"] = "many".into();
+    test.db.apply_sink(&sink, 3, vec![row("2026-03-03", 1), bad], vec![]).await.expect_err("refused");
+    assert_eq!((count().await.len(), test.db.sink_progress(&sink).await.expect("progress")), (1, 2));
+    let anew = SinkTable { ledger: "second".into(), ..sink.clone() };
+    test.db.open_sink(&anew).await.expect("opened");
+    assert_eq!((count().await.len(), test.db.sink_progress(&anew).await.expect("progress")), (0, 0));
+    test.db.apply_sink(&sink, 9, vec![row("2026-03-09", 1)], vec![]).await.expect("passed over: the old run is fenced");
+    assert_eq!(count().await.len(), 0);
+    for (wrong, reason) in [
+        (SinkTable { pipeline: "another".into(), ..anew.clone() }, "pipeline \"activity\" keeps it"),
+        (SinkTable { table: "nowhere\"; drop table activity_daily; --".into(), ..sink.clone() }, "no such table"),
+        (SinkTable { columns: vec!["mood".into()], ..sink.clone() }, "no column \"mood\""),
+        (SinkTable { key: vec!["day".into()], ..sink.clone() }, "no unique key over (day)"),
+    ] {
+        let error = test.db.open_sink(&wrong).await.expect_err("refused").to_string();
+        assert!(error.contains(reason), "{error}");
+    }
 }

@@ -8,8 +8,10 @@ use super::{Postgres, StoreError};
 /// A table that a pipeline keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkTable {
-    /// Which pipeline.
+    /// Which pipeline; no other may keep the table.
     pub pipeline: String,
+    /// Whose epochs are told; those of another ledger are not the same.
+    pub ledger: String,
     /// The table; it must be there, with these columns and a unique key over `key`.
     pub table: String,
     /// The columns that are written.
@@ -28,7 +30,8 @@ fn list(names: &[String]) -> String {
 }
 
 impl Postgres {
-    /// Checks that the table is there with its columns and its key, and begins to keep its progress.
+    /// Checks that the table is there with its columns and its key, and begins to keep its progress. A table that was kept by another
+    /// ledger is emptied: it is made anew.
     ///
     /// # Errors
     /// [`StoreError::Sink`] that says what the table lacks.
@@ -59,11 +62,29 @@ impl Postgres {
         if !keys.iter().any(|(key,)| *key == wanted) {
             return Err(lacks(format!("it has no unique key over ({})", sink.key.join(", "))));
         }
-        sqlx::query("insert into pipeline_sinks (pipeline, sink, epoch) values ($1, $2, 0) on conflict do nothing")
-            .bind(&sink.pipeline)
+        let mut transaction = self.begin().await?;
+        sqlx::query("insert into pipeline_sinks (sink, pipeline, ledger, epoch) values ($1, $2, $3, 0) on conflict do nothing")
             .bind(&sink.table)
-            .execute(&self.pool)
+            .bind(&sink.pipeline)
+            .bind(&sink.ledger)
+            .execute(&mut *transaction)
             .await?;
+        let (pipeline, ledger): (String, String) = sqlx::query_as("select pipeline, ledger from pipeline_sinks where sink = $1 for update")
+            .bind(&sink.table)
+            .fetch_one(&mut *transaction)
+            .await?;
+        if pipeline != sink.pipeline {
+            return Err(lacks(format!("pipeline {pipeline:?} keeps it")));
+        }
+        if ledger != sink.ledger {
+            sqlx::query(sqlx::AssertSqlSafe(format!("delete from {}", quoted(&sink.table)))).execute(&mut *transaction).await?;
+            sqlx::query("update pipeline_sinks set ledger = $2, epoch = 0 where sink = $1")
+                .bind(&sink.table)
+                .bind(&sink.ledger)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -72,23 +93,24 @@ impl Postgres {
     /// # Errors
     /// As the pool's.
     pub async fn sink_progress(&self, sink: &SinkTable) -> Result<u64, StoreError> {
-        let row: Option<(i64,)> = sqlx::query_as("select epoch from pipeline_sinks where pipeline = $1 and sink = $2")
-            .bind(&sink.pipeline)
+        let row: Option<(i64,)> = sqlx::query_as("select epoch from pipeline_sinks where sink = $1 and ledger = $2")
             .bind(&sink.table)
+            .bind(&sink.ledger)
             .fetch_optional(&self.pool)
             .await?;
         Ok(row.map_or(0, |(epoch,)| u64::try_from(epoch).unwrap_or(0)))
     }
 
-    /// Brings one epoch into the table: rows and progress in one transaction. An epoch that is in already changes nothing.
+    /// Brings one epoch into the table: rows and progress in one transaction. An epoch that is in already changes nothing, and so does
+    /// one of a ledger that another run has replaced: that run is fenced.
     ///
     /// # Errors
     /// As the pool's; a value that the table's column does not take.
     pub async fn apply_sink(&self, sink: &SinkTable, epoch: u64, upserts: Vec<Value>, deletes: Vec<Value>) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        let taken = sqlx::query("update pipeline_sinks set epoch = $3 where pipeline = $1 and sink = $2 and epoch < $3")
-            .bind(&sink.pipeline)
+        let taken = sqlx::query("update pipeline_sinks set epoch = $3 where sink = $1 and ledger = $2 and epoch < $3")
             .bind(&sink.table)
+            .bind(&sink.ledger)
             .bind(i64::try_from(epoch).unwrap_or(i64::MAX))
             .execute(&mut *transaction)
             .await?;
