@@ -145,6 +145,9 @@ pub(crate) struct PipelineFile {
     /// The file.
     #[arg(value_name = "FILE")]
     pub(crate) path: PathBuf,
+    /// The file as it was named, for messages.
+    #[arg(skip)]
+    pub(crate) named: String,
     /// What `${NAME}` in a path, topic or address stands for; may be given several times.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,

@@ -273,3 +273,21 @@ fn a_stream_runs_inside_up_follows_the_topic_and_ends_when_it_is_told_to() {
     signal(child.id(), "INT");
     child.wait().expect("it ends");
 }
+
+#[test]
+fn the_platforms_own_pipeline_counts_days_into_postgres_once() {
+    let ajatus = Ajatus::new();
+    let sql = support::root().join("pipelines/activity.sql").display().to_string();
+    let tested = ajatus.run(&["pipeline", "test", &sql, "--kill"]);
+    assert!(tested.status.success(), "{}", stdout(&tested));
+    let talk: String = (0..6)
+        .map(|turn| json!({ "conversation": "c", "turn": format!("t{turn}"), "role": "user", "occurred_at": format!("2026-03-0{}T08:00:00Z", turn % 3 + 1), "text": "Hello." }).to_string() + "\n")
+        .collect();
+    let file = ajatus.file("talk.jsonl", talk.as_bytes());
+    ajatus.json(&["import", file.to_str().expect("a path"), "--user", "aino", "--format", "jsonl"]);
+    let first = ajatus.json(&["pipeline", "run", &sql, "--bounded"]);
+    assert_eq!((&first["rows"], &first["dead_letters"]), (&json!(6), &json!(0)), "{first}");
+    assert!(first["changes"].as_u64().expect("a count") >= 3, "{first}");
+    let again = ajatus.json(&["pipeline", "run", &sql, "--bounded"]);
+    assert_eq!((&again["rows"], &again["replayed"]), (&json!(0), &first["epochs"]), "{again}");
+}

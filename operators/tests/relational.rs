@@ -144,7 +144,7 @@ fn groups_equal_a_recount_at_every_time() {
                 Aggregate::Distinct(1),
                 Aggregate::List { column: 1, order: vec![ascending(1)], distinct: false, skip_nulls: true, only: None },
             ];
-            group(left, "g", Grouping { kinds: vec![Kind::Int64; 2], keys: 1, aggregates })
+            group(left, "g", Grouping { kinds: vec![Kind::Int64; 2], nullable: vec![true; 2], keys: 1, aggregates })
         });
         for (now, (got, faults)) in live(&steps, 0).into_iter().zip(states) {
             let mut groups: BTreeMap<Option<i64>, Vec<Option<i64>>> = BTreeMap::new();
@@ -198,7 +198,7 @@ fn a_sum_that_does_not_fit_is_a_fault_until_it_fits_again() {
     ];
     let states = run(steps, 1, |left, _| {
         let aggregates = vec![Aggregate::Sum { column: 1, output: Kind::Int64, limit: 0 }];
-        group(left, "total", Grouping { kinds: vec![Kind::Int64; 2], keys: 1, aggregates })
+        group(left, "total", Grouping { kinds: vec![Kind::Int64; 2], nullable: vec![true; 2], keys: 1, aggregates })
     });
     assert_eq!(states[0].0, bag([row(&[Some(1), Some(i64::MAX)])]));
     assert!(states[1].0.is_empty());

@@ -26,20 +26,15 @@ pub(crate) fn prepare(command: &mut PipelineCommand) -> anyhow::Result<()> {
         *path = std::path::absolute(&*path)?;
         Ok(())
     };
-    match command {
-        PipelineCommand::Check(file) | PipelineCommand::Explain { file, .. } | PipelineCommand::Graph { file, .. } | PipelineCommand::Test { file, .. } => {
-            absolute(&mut file.path)
-        }
-        PipelineCommand::Run(args) => {
-            args.state.as_mut().map(absolute).transpose()?;
-            absolute(&mut args.file.path)
-        }
-        PipelineCommand::DeadLetters { file, state } => {
-            state.as_mut().map(absolute).transpose()?;
-            absolute(&mut file.path)
-        }
-        PipelineCommand::Reference => Ok(()),
-    }
+    let (file, state) = match command {
+        PipelineCommand::Check(file) | PipelineCommand::Explain { file, .. } | PipelineCommand::Graph { file, .. } | PipelineCommand::Test { file, .. } => (file, None),
+        PipelineCommand::Run(args) => (&mut args.file, args.state.as_mut()),
+        PipelineCommand::DeadLetters { file, state } => (file, state.as_mut()),
+        PipelineCommand::Reference => return Ok(()),
+    };
+    file.named = file.path.display().to_string();
+    state.map(absolute).transpose()?;
+    absolute(&mut file.path)
 }
 
 /// Whether it needs neither the log nor the database of a running `ajatus up`.
@@ -83,7 +78,7 @@ pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, command: Pi
                 out.document(&json!({ "ok": true, "steps": steps, "plan": pipeline.hash, "tests": pipeline.script.cases.len() })).await?;
             } else {
                 let (views, sinks) = (pipeline.views.len(), pipeline.outputs.len());
-                out.line(format!("{}: {views} views, {sinks} outputs, {steps} steps, {} tests; plan {}", file.path.display(), pipeline.script.cases.len(), pipeline.hash)).await;
+                out.line(format!("{}: {views} views, {sinks} outputs, {steps} steps, {} tests; plan {}", file.named, pipeline.script.cases.len(), pipeline.hash)).await;
             }
             Ok(Exit::Done)
         }
@@ -127,7 +122,8 @@ pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, command: Pi
 
 /// Options and error codes, as the documentation has them.
 fn reference() -> String {
-    let mut text = format!("{}\n\n| code | | |\n|---|---|---|\n", option_reference().trim_end());
+    let options = option_reference().replace("### ", "## ");
+    let mut text = format!("{}\n\n## Errors\n\n| code | what | why, and what to do |\n|---|---|---|\n", options.trim_end());
     for code in Code::ALL {
         text.push_str(&format!("| `{}` | {} | {} |\n", code.text(), code.title(), code.explain()));
     }
@@ -143,7 +139,7 @@ fn load(file: &PipelineFile, running: bool) -> anyhow::Result<Result<Arc<Pipelin
         let (name, value) = setting.split_once('=').ok_or_else(|| Ended::new(Exit::Usage, format!("--set {setting:?} is not NAME=VALUE")))?;
         values.insert(name.to_owned(), value.to_owned());
     }
-    let source = Source::new(file.path.display().to_string(), text);
+    let source = Source::new(file.named.clone(), text);
     let mut pipeline = match Pipeline::check(source.clone()) {
         Ok(pipeline) => pipeline,
         Err(found) => return Ok(Err((source, found))),
@@ -222,8 +218,12 @@ async fn test(stack: Option<&Arc<Stack>>, file: &PipelineFile, kill: bool, worke
 }
 
 fn state_folder(config: &Config, file: &PipelineFile, state: Option<PathBuf>) -> PathBuf {
-    let name = file.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    state.unwrap_or_else(|| config.data.join("pipelines").join(name))
+    state.unwrap_or_else(|| config.data.join("pipelines").join(name_of(file)))
+}
+
+/// A pipeline is named by its file, without folder and ending.
+fn name_of(file: &PipelineFile) -> String {
+    file.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunArgs, out: &Out) -> anyhow::Result<Exit> {
@@ -244,6 +244,7 @@ async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunAr
         stop: stop.clone(),
     };
     let run_config = RunConfig {
+        name: name_of(&args.file),
         workers: usize::from(args.workers),
         epoch_rows: args.epoch_rows as usize,
         state: Some(state_folder(config, &args.file, args.state.clone())),

@@ -102,6 +102,8 @@ pub enum Aggregate {
 pub struct Grouping {
     /// Columns of the input.
     pub kinds: Vec<Kind>,
+    /// Which of them may be null.
+    pub nullable: Vec<bool>,
     /// Its first so many columns are the key.
     pub keys: usize,
     /// What a group's row shows after the key.
@@ -228,6 +230,8 @@ impl Plan {
                     slots.len() - 1
                 })
             };
+            // Where nothing is null, the rows are the values.
+            let present = |column: usize| if grouping.nullable[column] { Slot::Present(column) } else { Slot::Rows };
             let mut sums = |column: usize| (0..parts(&grouping.kinds[column])).map(|part| slot(Slot::Part(column, part))).collect();
             let mut collect = |column: usize, order: &[SortColumn], skip_nulls, only: Option<usize>| {
                 let order = (!order.is_empty()).then(|| SortKey::new(grouping.kinds.clone(), order.to_vec()));
@@ -242,16 +246,16 @@ impl Plan {
             };
             readings.push(match aggregate {
                 Aggregate::Count(None) => Reading::Count(0),
-                Aggregate::Count(Some(column)) => Reading::Count(slot(Slot::Present(*column))),
+                Aggregate::Count(Some(column)) => Reading::Count(slot(present(*column))),
                 Aggregate::Sum { column, output, limit } => {
-                    Reading::Sum { parts: sums(*column), present: slot(Slot::Present(*column)), output: output.clone(), limit: *limit }
+                    Reading::Sum { parts: sums(*column), present: slot(present(*column)), output: output.clone(), limit: *limit }
                 }
-                Aggregate::Mean(column) => Reading::Mean { parts: sums(*column), present: slot(Slot::Present(*column)) },
+                Aggregate::Mean(column) => Reading::Mean { parts: sums(*column), present: slot(present(*column)) },
                 Aggregate::MeanDecimal { column, scale, limit } => {
-                    Reading::MeanDecimal { parts: sums(*column), present: slot(Slot::Present(*column)), scale: *scale, limit: *limit }
+                    Reading::MeanDecimal { parts: sums(*column), present: slot(present(*column)), scale: *scale, limit: *limit }
                 }
-                Aggregate::All(column) => Reading::All { trues: slot(Slot::True(*column)), present: slot(Slot::Present(*column)) },
-                Aggregate::Any(column) => Reading::Any { trues: slot(Slot::True(*column)), present: slot(Slot::Present(*column)) },
+                Aggregate::All(column) => Reading::All { trues: slot(Slot::True(*column)), present: slot(present(*column)) },
+                Aggregate::Any(column) => Reading::Any { trues: slot(Slot::True(*column)), present: slot(present(*column)) },
                 Aggregate::Min(column) => Reading::Least(collect(*column, &[], true, None)),
                 Aggregate::Max(column) => Reading::Greatest(collect(*column, &[], true, None)),
                 Aggregate::Distinct(column) => Reading::Distinct(collect(*column, &[], true, None)),
@@ -298,6 +302,17 @@ impl Plan {
             }
             at += 1;
             if !reader.present() {
+                continue;
+            }
+            if kinds[*column] == Kind::Int64 {
+                let value = reader.int64();
+                for (slot, what) in slots {
+                    group.numbers[*slot] += diff * match what {
+                        Slot::Part(_, 0) => value & 0xffff_ffff,
+                        Slot::Part(..) => value >> 32,
+                        Slot::Rows | Slot::Present(_) | Slot::True(_) => 1,
+                    };
+                }
                 continue;
             }
             let value = whole(&mut reader, &kinds[*column]);

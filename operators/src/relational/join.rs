@@ -4,7 +4,7 @@
 
 use super::Rows;
 use super::frame::{Changes, in_order};
-use crate::row::{Bag, Kind, Row, Table, Weave, Writer, hash, offset};
+use crate::row::{Bag, Kind, Pile, Row, Table, Weave, Writer, hash, offset};
 
 /// What a join gives, each kind of row made by its weave over four sources: the key, the left rest, the right rest, and a key of
 /// nulls. What a row lacks is null.
@@ -56,6 +56,11 @@ pub fn join<'scope>(left: Rows<'scope>, right: Rows<'scope>, shape: &JoinShape, 
     let inputs: Vec<(Rows<'scope>, super::frame::Route)> = vec![(left, route(shape.key.clone())), (right, route(shape.key.clone()))];
     let key_kinds = shape.key.clone();
     let [no_key, no_left, no_right] = [&shape.key, &shape.left, &shape.right].map(|kinds| nulls(kinds.len()));
+    if emit.left_alone.is_none() && emit.left_matched.is_none() && emit.right_alone.is_none()
+        && let Some(pairs) = emit.pairs
+    {
+        return join_pairs(inputs, key_kinds, no_key, pairs);
+    }
     let one_sided = emit.left_alone.is_some() || emit.left_matched.is_some() || emit.right_alone.is_some();
     let mut sides: Table<Sides> = Table::default();
     let mut writer = Writer::new();
@@ -124,6 +129,33 @@ pub fn join<'scope>(left: Rows<'scope>, right: Rows<'scope>, shape: &JoinShape, 
             }
             if !has_left && !has_right {
                 sides.remove(changed.key.bytes());
+            }
+        }
+    });
+    rows
+}
+
+/// Only the pairs: nobody asks whether a side is empty, so its rows need no order.
+fn join_pairs<'scope>(inputs: Vec<(Rows<'scope>, super::frame::Route)>, key_kinds: Vec<Kind>, no_key: Row, pairs: Weave) -> Rows<'scope> {
+    let mut sides: Table<[Pile; 2]> = Table::default();
+    let mut writer = Writer::new();
+    let (rows, _) = in_order("JoinPairs", inputs, move |inputs, changes: &mut Changes| {
+        for (port, input) in inputs.iter_mut().enumerate() {
+            for (row, diff) in input.drain(..) {
+                let bytes = row.bytes();
+                let (key, rest) = bytes.split_at(offset(&key_kinds, key_kinds.len(), bytes));
+                let rest = Row::from_bytes(rest);
+                let held = sides.entry(key, Default::default);
+                let whole = Row::from_bytes(key);
+                // The left's changes meet the right as it was, the right's meet the left as it is: each pair once.
+                held[1 - port].for_each(|partner, count| {
+                    let sources = if port == 0 { [&whole, &rest, partner, &no_key] } else { [&whole, partner, &rest, &no_key] };
+                    changes.row(pairs.make(&sources, &mut writer), diff * count as isize);
+                });
+                held[port].add(rest, diff as i64);
+                if diff < 0 && held[port].is_empty() && held[1 - port].is_empty() {
+                    sides.remove(key);
+                }
             }
         }
     });

@@ -112,12 +112,81 @@ impl Bag {
     }
 }
 
+/// A bag that nobody asks for an order or for whether it is empty: changes are put on top, and summed up when there are twice as many as
+/// after the last time. A change costs the logarithm of the rows, spread out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pile {
+    rows: Vec<(Row, i64)>,
+    settled: usize,
+    /// Rows in all, each as often as it is there.
+    total: i64,
+}
+
+impl Pile {
+    /// Changes how often a row is there.
+    #[inline]
+    pub(crate) fn add(&mut self, row: Row, diff: i64) {
+        if self.rows.len() >= 8 && self.rows.len() >= 2 * self.settled {
+            self.settle();
+        }
+        if self.rows.len() == self.rows.capacity() {
+            self.rows.reserve_exact(self.rows.len() / 2 + 1);
+        }
+        self.rows.push((row, diff));
+        self.total += diff;
+    }
+
+    fn settle(&mut self) {
+        self.rows.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+        self.rows.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                kept.1 += next.1;
+            }
+            same
+        });
+        self.rows.retain(|(_, count)| *count != 0);
+        self.settled = self.rows.len();
+    }
+
+    /// Whether nothing is in it, summed up.
+    pub(crate) fn is_empty(&mut self) -> bool {
+        if !self.rows.is_empty() && self.total == 0 {
+            self.settle();
+        }
+        self.rows.is_empty()
+    }
+
+    /// Calls `f` with changes that sum up to the rows.
+    #[inline]
+    pub(crate) fn for_each(&self, mut f: impl FnMut(&Row, i64)) {
+        self.rows.iter().for_each(|(row, count)| f(row, *count));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn a_pile_sums_up_to_the_same(changes in prop::collection::vec((0_u8..20, -2_i64..3), 0..300)) {
+            let mut pile = Pile::default();
+            let mut slow: BTreeMap<Row, i64> = BTreeMap::new();
+            for (value, diff) in changes {
+                let row = Row::from_bytes(&[value]);
+                pile.add(row.clone(), diff);
+                *slow.entry(row).or_default() += diff;
+            }
+            slow.retain(|_, count| *count != 0);
+            let mut sums: BTreeMap<Row, i64> = BTreeMap::new();
+            pile.for_each(|row, count| *sums.entry(row.clone()).or_default() += count);
+            sums.retain(|_, count| *count != 0);
+            prop_assert_eq!(pile.is_empty(), slow.is_empty());
+            prop_assert_eq!(sums, slow);
+        }
+
         #[test]
         fn is_a_tree_of_counts_at_every_size(changes in prop::collection::vec((0_u16..200, -2_i64..3), 0..600)) {
             let mut bag = Bag::default();

@@ -4,30 +4,32 @@ use serde::{Deserialize, Serialize};
 
 /// What a column holds, as far as its bytes go; names, time zones and scales are the caller's business.
 ///
-/// A value is one marker byte (0: null, and nothing follows; 1: a value) and then:
+/// A value is one marker byte (0: null, and nothing follows) and then its bytes. The marker of an integer says how many bytes
+/// follow, and on which side of zero: [`ZERO`] alone is zero, one more for each byte of a positive number, one less for each byte of a
+/// negative one, whose bits are flipped. So small numbers are short, and bytes compare as the numbers do. Every other marker is 1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// Nothing: always null.
     Null,
     /// One byte, 0 or 1.
     Bool,
-    /// One byte, sign flipped.
+    /// Up to one byte after the marker.
     Int8,
-    /// Two bytes, big end first, sign flipped.
+    /// Up to two, big end first.
     Int16,
-    /// Four bytes, likewise; also days.
+    /// Up to four; also days.
     Int32,
-    /// Eight bytes, likewise; also instants.
+    /// Up to eight; also instants.
     Int64,
-    /// Sixteen bytes, likewise; decimals.
+    /// Up to sixteen; decimals.
     Int128,
-    /// One byte.
+    /// Up to one.
     UInt8,
-    /// Two bytes, big end first.
+    /// Up to two.
     UInt16,
-    /// Four bytes, likewise.
+    /// Up to four.
     UInt32,
-    /// Eight bytes, likewise.
+    /// Up to eight.
     UInt64,
     /// Four bytes in an order that follows the numbers.
     Float32,
@@ -45,20 +47,39 @@ pub enum Kind {
     Struct(Vec<Kind>),
 }
 
+/// The marker of the integer zero.
+pub(crate) const ZERO: u8 = 20;
+
 impl Kind {
+    /// Whether it is a whole number.
+    #[must_use]
+    #[inline]
+    pub(crate) fn integer(&self) -> bool {
+        matches!(
+            self,
+            Self::Int64
+                | Self::Int32
+                | Self::Int128
+                | Self::Int16
+                | Self::Int8
+                | Self::UInt64
+                | Self::UInt32
+                | Self::UInt16
+                | Self::UInt8
+        )
+    }
+
     /// Bytes after the marker, where all values take the same.
     #[must_use]
     #[inline]
     pub(crate) fn fixed(&self) -> Option<usize> {
         Some(match self {
             Self::Null => 0,
-            Self::Bool | Self::Int8 | Self::UInt8 => 1,
-            Self::Int16 | Self::UInt16 => 2,
-            Self::Int32 | Self::UInt32 | Self::Float32 => 4,
-            Self::Int64 | Self::UInt64 | Self::Float64 => 8,
-            Self::Int128 => 16,
+            Self::Bool => 1,
+            Self::Float32 => 4,
+            Self::Float64 => 8,
             Self::Vector(components) => components * 4,
-            Self::Text | Self::Bytes | Self::List(_) | Self::Struct(_) => return None,
+            _ => return None,
         })
     }
 
@@ -68,6 +89,9 @@ impl Kind {
     pub(crate) fn width(&self, bytes: &[u8]) -> usize {
         if bytes[0] == 0 {
             return 1;
+        }
+        if self.integer() {
+            return 1 + usize::from(bytes[0].abs_diff(ZERO));
         }
         if let Some(fixed) = self.fixed() {
             return 1 + fixed;

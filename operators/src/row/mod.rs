@@ -3,7 +3,7 @@
 //! Holds always: the bytes of a row are its columns' bytes one after the other, so columns are picked, joined and grouped by
 //! copying ranges, without decoding; comparing bytes compares columns in order, nulls first; equal values have equal bytes
 //! (floats are normalised: one zero, one NaN); the encoding is ours and frozen, so rows may rest in snapshots.
-//! Not promised: that the bytes are short. A text takes its length and two bytes more, a number its width and one.
+//! Not promised: that the bytes are short. A text takes its length and two bytes more, an integer a byte and those of its digits.
 //! After a crash: nothing is kept here.
 
 mod bag;
@@ -15,6 +15,7 @@ mod weave;
 mod write;
 
 pub use bag::Bag;
+pub(crate) use bag::Pile;
 pub use kind::Kind;
 pub(crate) use kind::offset;
 pub use read::{Cell, Reader};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::kind::ZERO;
 use super::{Kind, Row};
 
 /// One value, as read.
@@ -35,6 +36,8 @@ pub enum Cell<'a> {
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
+    /// The last one read; an integer's length and sign.
+    marker: u8,
 }
 
 impl Row {
@@ -42,7 +45,7 @@ impl Row {
     #[must_use]
     #[inline]
     pub fn reader(&self) -> Reader<'_> {
-        Reader { bytes: self.bytes() }
+        Reader { bytes: self.bytes(), marker: 0 }
     }
 
     /// Reads all of a row.
@@ -57,7 +60,7 @@ impl Row {
     #[inline]
     pub fn reader_at(&self, kinds: &[Kind], column: usize) -> Reader<'_> {
         let bytes = self.bytes();
-        Reader { bytes: &bytes[super::kind::offset(kinds, column, bytes)..] }
+        Reader { bytes: &bytes[super::kind::offset(kinds, column, bytes)..], marker: 0 }
     }
 
     /// Whether a column is null.
@@ -72,7 +75,7 @@ impl<'a> Reader<'a> {
     /// Reads what values were written as bytes, outside a row.
     #[must_use]
     pub fn over(bytes: &'a [u8]) -> Self {
-        Self { bytes }
+        Self { bytes, marker: 0 }
     }
 
     #[inline]
@@ -86,7 +89,9 @@ impl<'a> Reader<'a> {
     /// Whether a value follows, and not null; reads the marker.
     #[inline]
     pub fn present(&mut self) -> bool {
-        self.take::<1>() == [1]
+        let [marker] = self.take();
+        self.marker = marker;
+        marker != 0
     }
 
     /// After [`Reader::present`]: `Bool`.
@@ -98,55 +103,66 @@ impl<'a> Reader<'a> {
     /// Likewise: `Int8`.
     #[inline]
     pub fn int8(&mut self) -> i8 {
-        i8::from_be_bytes(self.take()) ^ i8::MIN
+        self.int64() as i8
     }
 
     /// Likewise: `Int16`.
     #[inline]
     pub fn int16(&mut self) -> i16 {
-        i16::from_be_bytes(self.take()) ^ i16::MIN
+        self.int64() as i16
     }
 
     /// Likewise: `Int32`.
     #[inline]
     pub fn int32(&mut self) -> i32 {
-        i32::from_be_bytes(self.take()) ^ i32::MIN
+        self.int64() as i32
+    }
+
+    /// The bytes of an integer.
+    #[inline]
+    fn digits(&mut self) -> (&'a [u8], bool) {
+        let (digits, rest) = self.bytes.split_at(usize::from(self.marker.abs_diff(ZERO)));
+        self.bytes = rest;
+        (digits, self.marker < ZERO)
     }
 
     /// Likewise: `Int64`.
     #[inline]
     pub fn int64(&mut self) -> i64 {
-        i64::from_be_bytes(self.take()) ^ i64::MIN
+        let (digits, negative) = self.digits();
+        digits.iter().fold(if negative { -1 } else { 0 }, |value: i64, digit| value << 8 | i64::from(*digit))
     }
 
     /// Likewise: `Int128`.
     #[inline]
     pub fn int128(&mut self) -> i128 {
-        i128::from_be_bytes(self.take()) ^ i128::MIN
+        let (digits, negative) = self.digits();
+        digits.iter().fold(if negative { -1 } else { 0 }, |value: i128, digit| value << 8 | i128::from(*digit))
     }
 
     /// Likewise: `UInt8`.
     #[inline]
     pub fn uint8(&mut self) -> u8 {
-        u8::from_be_bytes(self.take())
+        self.uint64() as u8
     }
 
     /// Likewise: `UInt16`.
     #[inline]
     pub fn uint16(&mut self) -> u16 {
-        u16::from_be_bytes(self.take())
+        self.uint64() as u16
     }
 
     /// Likewise: `UInt32`.
     #[inline]
     pub fn uint32(&mut self) -> u32 {
-        u32::from_be_bytes(self.take())
+        self.uint64() as u32
     }
 
     /// Likewise: `UInt64`.
     #[inline]
     pub fn uint64(&mut self) -> u64 {
-        u64::from_be_bytes(self.take())
+        let (digits, _) = self.digits();
+        digits.iter().fold(0, |value: u64, digit| value << 8 | u64::from(*digit))
     }
 
     /// Likewise: `Float32`, and each component of a `Vector`.
@@ -199,6 +215,7 @@ impl<'a> Reader<'a> {
     /// After [`Reader::present`]: passes over the value.
     pub(crate) fn pass(&mut self, kind: &Kind) {
         match (kind.fixed(), kind) {
+            (None, kind) if kind.integer() => drop(self.digits()),
             (Some(fixed), _) => self.bytes = &self.bytes[fixed..],
             (None, Kind::Text | Kind::Bytes) => drop(self.bytes()),
             (None, Kind::List(element)) => {
@@ -269,6 +286,34 @@ mod tests {
         assert_eq!(writer.finish(), rows[3]);
     }
 
+    #[test]
+    fn integers_sort_are_short_and_come_back() {
+        let mut values: Vec<i128> = vec![0, 1, -1, 127, 128, -128, -129, 255, 256, -256, -257, i64::MAX.into(), i64::MIN.into()];
+        values.extend((0..63).flat_map(|bit| [1_i128 << bit, -(1_i128 << bit), (1 << bit) - 1]));
+        values.sort_unstable();
+        values.dedup();
+        let mut writer = Writer::new();
+        let row = |value: i128, writer: &mut Writer| {
+            writer.int64(i64::try_from(value).expect("in range"));
+            writer.finish()
+        };
+        let rows: Vec<Row> = values.iter().map(|value| row(*value, &mut writer)).collect();
+        assert!(rows.is_sorted());
+        for (row, value) in rows.iter().zip(&values) {
+            assert_eq!(row.reader().cell(&Kind::Int64), Cell::Int(*value));
+            assert_eq!(Kind::Int64.width(row.bytes()), row.bytes().len());
+            writer.int128(*value);
+            assert_eq!(writer.finish(), *row, "one form for every width");
+        }
+        assert_eq!((row(0, &mut writer).bytes().len(), row(200, &mut writer).bytes().len(), row(-1, &mut writer).bytes().len()), (1, 2, 2));
+        for value in [i128::MIN, i128::MAX] {
+            writer.int128(value);
+            assert_eq!(writer.finish().reader().cell(&Kind::Int128), Cell::Int(value));
+        }
+        writer.uint64(u64::MAX);
+        assert_eq!(writer.finish().reader().cell(&Kind::UInt64), Cell::UInt(u64::MAX));
+    }
+
     proptest! {
         #[test]
         fn texts_and_numbers_sort_like_themselves_and_come_back(a in any::<(Vec<u8>, i64, i128)>(), b in any::<(Vec<u8>, i64, i128)>()) {
@@ -284,7 +329,7 @@ mod tests {
             prop_assert_eq!(left.cmp(&right), a.cmp(&b));
             let cells = left.cells(&kinds);
             prop_assert_eq!(cells, vec![Cell::Bytes(Cow::Borrowed(&a.0)), Cell::Int(a.1.into()), Cell::Int(a.2)]);
-            prop_assert_eq!(kinds[0].width(left.bytes()) + 9 + 17, left.bytes().len());
+            prop_assert_eq!(crate::row::offset(&kinds, 3, left.bytes()), left.bytes().len());
         }
 
         #[test]

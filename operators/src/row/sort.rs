@@ -40,11 +40,11 @@ impl SortKey {
                 out.0.push(if sort.nulls_first { 0 } else { u8::MAX });
                 continue;
             }
-            out.0.push(1);
+            // No marker is 0 or 255, upright or flipped.
             if sort.descending {
-                out.0.extend(value[1..].iter().map(|byte| !byte));
+                out.0.extend(value.iter().map(|byte| !byte));
             } else {
-                out.0.extend_from_slice(&value[1..]);
+                out.0.extend_from_slice(value);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Writing rows, value by value.
 
 use super::Row;
+use super::kind::ZERO;
 
 /// Collects the bytes of a row; the row is allocated once, at its final size. Reuse it for the next row.
 #[derive(Clone, Debug, Default)]
@@ -53,55 +54,67 @@ impl Writer {
     /// `Int8`.
     #[inline]
     pub fn int8(&mut self, value: i8) {
-        self.fixed(&(value ^ i8::MIN).to_be_bytes());
+        self.int64(value.into());
     }
 
     /// `Int16`.
     #[inline]
     pub fn int16(&mut self, value: i16) {
-        self.fixed(&(value ^ i16::MIN).to_be_bytes());
+        self.int64(value.into());
     }
 
     /// `Int32`.
     #[inline]
     pub fn int32(&mut self, value: i32) {
-        self.fixed(&(value ^ i32::MIN).to_be_bytes());
+        self.int64(value.into());
     }
 
     /// `Int64`.
     #[inline]
     pub fn int64(&mut self, value: i64) {
-        self.fixed(&(value ^ i64::MIN).to_be_bytes());
+        let magnitude = if value < 0 { !value } else { value }.unsigned_abs();
+        // A negative number's bits are flipped, so minus one has the bits of zero: it takes a byte all the same.
+        let bytes = (8 - magnitude.leading_zeros() as usize / 8).max(usize::from(value < 0));
+        #[expect(clippy::cast_possible_truncation, reason = "at most 8")]
+        self.0.push(if value < 0 { ZERO - bytes as u8 } else { ZERO + bytes as u8 });
+        self.0.extend_from_slice(&value.to_be_bytes()[8 - bytes..]);
     }
 
     /// `Int128`.
     #[inline]
     pub fn int128(&mut self, value: i128) {
-        self.fixed(&(value ^ i128::MIN).to_be_bytes());
+        let magnitude = if value < 0 { !value } else { value }.unsigned_abs();
+        let bytes = (16 - magnitude.leading_zeros() as usize / 8).max(usize::from(value < 0));
+        #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
+        self.0.push(if value < 0 { ZERO - bytes as u8 } else { ZERO + bytes as u8 });
+        self.0.extend_from_slice(&value.to_be_bytes()[16 - bytes..]);
     }
 
     /// `UInt8`.
     #[inline]
     pub fn uint8(&mut self, value: u8) {
-        self.fixed(&[value]);
+        self.uint64(value.into());
     }
 
     /// `UInt16`.
     #[inline]
     pub fn uint16(&mut self, value: u16) {
-        self.fixed(&value.to_be_bytes());
+        self.uint64(value.into());
     }
 
     /// `UInt32`.
     #[inline]
     pub fn uint32(&mut self, value: u32) {
-        self.fixed(&value.to_be_bytes());
+        self.uint64(value.into());
     }
 
     /// `UInt64`.
     #[inline]
     pub fn uint64(&mut self, value: u64) {
-        self.fixed(&value.to_be_bytes());
+        let bytes = 8 - value.leading_zeros() as usize / 8;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 8")]
+        self.0.push(ZERO + bytes as u8);
+        self.0.extend_from_slice(&value.to_be_bytes()[8 - bytes..]);
     }
 
     /// `Float32`; every NaN becomes one, and minus zero becomes zero.

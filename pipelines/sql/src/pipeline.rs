@@ -332,6 +332,19 @@ fn code(why: Why, what: &str) -> Code {
     }
 }
 
+/// Where a word stands in a part of the file, if it stands there once.
+fn only_place(source: &Source, part: Span, word: &str) -> Option<Span> {
+    let text = source.slice(part);
+    let letter = |found: Option<char>| found.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+    let mut places = text.match_indices(word).filter(|(at, _)| {
+        let before = text.get(..*at).and_then(|before| before.chars().next_back());
+        let after = text.get(at + word.len()..).and_then(|after| after.chars().next());
+        !word.is_empty() && !letter(before) && !letter(after)
+    });
+    let (at, _) = places.next()?;
+    places.next().is_none().then(|| Span::new(part.start + at, part.start + at + word.len()))
+}
+
 fn planner_error(error: &DataFusionError, source: &Source, otherwise: Span) -> Diagnostic {
     let noted: Option<&Noted> = error.diagnostic();
     let place = noted.and_then(|noted| noted.span).and_then(|span| {
@@ -367,6 +380,9 @@ fn planner_error(error: &DataFusionError, source: &Source, otherwise: Span) -> D
     };
     let mut lines = message.lines();
     let first = lines.next().unwrap_or("the query has no meaning").trim_start_matches("Error during planning: ").trim_start_matches("Schema error: ");
+    let named = first.rsplit(' ').next().unwrap_or_default().trim_matches(['"', '\'']);
+    // The planner does not always say where; a name that stands there once says it.
+    let place = place.or_else(|| (code == Code::UnknownColumn).then(|| only_place(source, otherwise, named)).flatten());
     let mut found = Diagnostic::new(code, first).at(place.unwrap_or(otherwise));
     let helps: Vec<&str> = noted.map(|noted| noted.helps.iter().map(|help| help.message.as_str()).collect()).unwrap_or_default();
     let rest: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();

@@ -26,6 +26,8 @@ pub struct Minted {
 struct Head {
     plan: String,
     format: u32,
+    /// Names this ledger: what a sink remembers of another one means nothing here.
+    id: uuid::Uuid,
 }
 
 /// The open ledger.
@@ -34,6 +36,7 @@ pub struct Ledger {
     file: File,
     path: PathBuf,
     last: u64,
+    id: uuid::Uuid,
     _lock: File,
 }
 
@@ -60,6 +63,7 @@ impl Ledger {
         file.read_to_end(&mut text).map_err(io)?;
         let (documents, good) = lines(&text, &path)?;
         let head = documents.first().and_then(|document| serde_json::from_slice::<Head>(document).ok());
+        let kept_id = head.as_ref().map(|head| head.id).unwrap_or_default();
         let (mut minted, mut keep) = (Vec::new(), good);
         match head {
             Some(head) if head.plan == plan => {
@@ -77,11 +81,18 @@ impl Ledger {
         file.set_len(keep as u64).map_err(io)?;
         file.seek(SeekFrom::End(0)).map_err(io)?;
         let last = minted.last().map_or(0, |row: &Minted| row.epoch);
-        let mut ledger = Self { file, path, last, _lock: lock };
+        let id = if keep == 0 { uuid::Uuid::now_v7() } else { kept_id };
+        let mut ledger = Self { file, path, last, id, _lock: lock };
         if keep == 0 {
-            ledger.append(&Head { plan: plan.to_owned(), format: 1 })?;
+            ledger.append(&Head { plan: plan.to_owned(), format: 1, id })?;
         }
         Ok((ledger, minted))
+    }
+
+    /// What names it: epochs of another ledger are other epochs.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.id.to_string()
     }
 
     /// Writes the next epoch and syncs it.

@@ -29,6 +29,8 @@ use super::sink::{Delta, Outside, Sink, consolidated};
 /// How a pipeline runs.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
+    /// The pipeline's name, which tables in Postgres remember. Default `pipeline`.
+    pub name: String,
     /// Dataflow threads. Default 1, at least 1.
     pub workers: usize,
     /// Records of one epoch per source at most. Default 10,000, at least 1.
@@ -43,7 +45,7 @@ pub struct RunConfig {
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { workers: 1, epoch_rows: 10_000, max_epochs_ahead: 8, state: None, bounded: false }
+        Self { name: "pipeline".to_owned(), workers: 1, epoch_rows: 10_000, max_epochs_ahead: 8, state: None, bounded: false }
     }
 }
 
@@ -131,14 +133,6 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         readers.push((name, Reader::open(table, &columns, parts.log.as_ref(), parts.keys.as_ref(), &parts.handle)?));
         sources.push((table.clone(), columns));
     }
-    let outside = Outside {
-        log: parts.log.clone(),
-        db: parts.db.clone(),
-        handle: parts.handle.clone(),
-        print: Arc::clone(&parts.print),
-        pipeline: pipeline.source.name.clone(),
-    };
-    let mut sinks = pipeline.outputs.iter().map(|output| Sink::open(output, &outside)).collect::<Result<Vec<_>, _>>()?;
     let (mut ledger, before) = match &config.state {
         Some(folder) => {
             let (ledger, before) = Ledger::open(folder, &pipeline.hash)?;
@@ -146,6 +140,15 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         }
         None => (None, Vec::new()),
     };
+    let outside = Outside {
+        log: parts.log.clone(),
+        db: parts.db.clone(),
+        handle: parts.handle.clone(),
+        print: Arc::clone(&parts.print),
+        pipeline: config.name.clone(),
+        ledger: ledger.as_ref().map_or_else(|| uuid::Uuid::now_v7().to_string(), Ledger::id),
+    };
+    let mut sinks = pipeline.outputs.iter().map(|output| Sink::open(output, &outside)).collect::<Result<Vec<_>, _>>()?;
     let models = RunModels::open(config.state.as_deref(), &pipeline.script, parts.embedders.clone(), parts.handle.clone())?;
     let models = Mutex::new(models);
     let built = Built {

@@ -7,7 +7,8 @@
 //! | `postgres` | rows and progress changed together, or not at all |
 //! | `stdout`, `blackhole` | lines of the last epochs may be printed again |
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use ajatus_kafka::{Log, Record};
 use ajatus_memory::postgres::{Postgres, SinkTable};
 use ajatus_operators::row::{Kind, Row, Weave, Writer};
 use ajatus_sql::pipeline::Output;
-use ajatus_sql::record::{csv_header, csv_line, json_line, json_value};
+use ajatus_sql::record::{JsonLines, csv_header, csv_line, json_line, json_value};
 use ajatus_sql::script::{Connector, FileFormat, PrintFormat};
 use arrow::datatypes::DataType;
 use tokio::runtime::Handle;
@@ -33,7 +34,7 @@ pub(crate) struct Shape {
     pub(crate) types: Vec<DataType>,
     key: Option<Weave>,
     key_columns: Vec<usize>,
-    /// Columns that may not be null.
+    /// Columns that may not be null, though the query might give one.
     required: Vec<usize>,
     kinds: Vec<Kind>,
 }
@@ -55,6 +56,7 @@ pub(crate) struct Outside {
     pub(crate) handle: Handle,
     pub(crate) print: Arc<dyn Fn(String) + Send + Sync>,
     pub(crate) pipeline: String,
+    pub(crate) ledger: String,
 }
 
 impl Sink {
@@ -63,7 +65,7 @@ impl Sink {
         let shape = Shape::new(output);
         let missing = |what: &str| StreamError::Unsupported { what: format!("sink {:?} writes to {what}", output.table.name), hint: "run it on a data folder".to_owned() };
         match &output.table.connector {
-            Connector::File { path, format } => Ok(Self::File(FileSink { shape, path: PathBuf::from(path), format: *format, rows: BTreeMap::new(), dirty: true })),
+            Connector::File { path, format } => Ok(Self::File(FileSink { shape, path: PathBuf::from(path), format: *format, rows: HashMap::default(), dirty: true })),
             Connector::Stdout { format } => Ok(Self::Stdout { shape, format: *format, print: Arc::clone(&outside.print) }),
             Connector::Blackhole => Ok(Self::Blackhole),
             Connector::Kafka { topic, bootstrap_servers: None, .. } => {
@@ -78,6 +80,7 @@ impl Sink {
                 let db = outside.db.clone().ok_or_else(|| missing("Postgres"))?;
                 let sink = SinkTable {
                     pipeline: outside.pipeline.clone(),
+                    ledger: outside.ledger.clone(),
                     table: table.clone(),
                     columns: shape.names.clone(),
                     key: shape.key_columns.iter().map(|column| shape.names[*column].clone()).collect(),
@@ -178,7 +181,7 @@ impl Shape {
             types: node.types.clone(),
             key: (!table.primary_key.is_empty()).then(|| Weave::pick(&kinds, &table.primary_key)),
             key_columns: table.primary_key.clone(),
-            required: table.columns.iter().enumerate().filter(|(_, column)| !column.nullable).map(|(at, _)| at).collect(),
+            required: table.columns.iter().enumerate().filter(|(at, column)| !column.nullable && node.nullable[*at]).map(|(at, _)| at).collect(),
             kinds,
         }
     }
@@ -239,7 +242,8 @@ pub(crate) struct FileSink {
     shape: Shape,
     path: PathBuf,
     format: FileFormat,
-    rows: BTreeMap<Row, isize>,
+    /// In no order while the run lasts; sorted when it is written.
+    rows: HashMap<Row, isize, foldhash::fast::FixedState>,
     dirty: bool,
 }
 
@@ -248,8 +252,8 @@ impl FileSink {
         self.dirty |= !delta.is_empty();
         for (row, diff) in delta {
             match self.rows.entry(row) {
-                std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(diff)),
-                std::collections::btree_map::Entry::Occupied(mut held) => {
+                Entry::Vacant(place) => drop(place.insert(diff)),
+                Entry::Occupied(mut held) => {
                     *held.get_mut() += diff;
                     if *held.get() == 0 {
                         held.remove();
@@ -267,7 +271,11 @@ impl FileSink {
         let fail = |reason: String| StreamError::Sink { sink: self.shape.name.clone(), reason };
         let mut writer = Writer::new();
         let mut last_key: Option<Row> = None;
-        for (row, count) in &self.rows {
+        // By their first bytes where those differ: most comparisons then touch no row.
+        let mut keyed: Vec<(u128, &Row, isize)> = self.rows.iter().map(|(row, count)| (prefix(row), row, *count)).collect();
+        keyed.sort_unstable_by(|left, right| left.0.cmp(&right.0).then_with(|| left.1.cmp(right.1)));
+        let rows: Vec<(&Row, isize)> = keyed.into_iter().map(|(_, row, count)| (row, count)).collect();
+        for (row, count) in &rows {
             if *count < 0 {
                 return Err(fail("a row was taken back that was never there; does the source withdraw more than it gave?".to_owned()));
             }
@@ -285,13 +293,22 @@ impl FileSink {
                 last_key = Some(key);
             }
         }
-        write_file(&self.path, self.format, &self.shape, &self.rows)?;
+        write_file(&self.path, self.format, &self.shape, &rows)?;
         self.dirty = false;
         Ok(())
     }
 }
 
-fn write_file(path: &Path, format: FileFormat, shape: &Shape, rows: &BTreeMap<Row, isize>) -> Result<(), StreamError> {
+/// The first 16 bytes of a row as a number that sorts like them.
+fn prefix(row: &Row) -> u128 {
+    let bytes = row.bytes();
+    let mut first = [0; 16];
+    let length = bytes.len().min(16);
+    first[..length].copy_from_slice(&bytes[..length]);
+    u128::from_be_bytes(first)
+}
+
+fn write_file(path: &Path, format: FileFormat, shape: &Shape, rows: &[(&Row, isize)]) -> Result<(), StreamError> {
     let io = |source: std::io::Error| StreamError::Io { path: path.display().to_string(), source };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(io)?;
@@ -300,11 +317,12 @@ fn write_file(path: &Path, format: FileFormat, shape: &Shape, rows: &BTreeMap<Ro
     beside.push(".new");
     let file = std::fs::File::create(&beside).map_err(io)?;
     let mut out = std::io::BufWriter::with_capacity(1 << 20, file);
-    let each = rows.iter().flat_map(|(row, count)| (0..*count).map(move |_| row));
+    let each = rows.iter().flat_map(|(row, count)| (0..*count).map(move |_| *row));
     match format {
         FileFormat::Json => {
+            let mut lines = JsonLines::new(&shape.names, &shape.types);
             for row in each {
-                writeln!(out, "{}", json_line(row, &shape.names, &shape.types)).map_err(io)?;
+                out.write_all(lines.line(row)).map_err(io)?;
             }
         }
         FileFormat::Csv { delimiter, header } => {

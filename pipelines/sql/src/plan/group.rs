@@ -69,7 +69,7 @@ impl Lowering<'_> {
             return self.make(Step::Distinct { input }, &aggregate.schema);
         }
         let nothing = (keys == 0).then(|| over_nothing(&kept));
-        let grouping = Grouping { kinds: input.kinds(), keys, aggregates: kept };
+        let grouping = Grouping { kinds: input.kinds(), nullable: input.nullable.clone(), keys, aggregates: kept };
         self.make(Step::Group { input, grouping, nothing }, &aggregate.schema)
     }
 }

@@ -9,7 +9,7 @@ mod write;
 
 pub use csv::{CsvReader, csv_header, csv_line};
 pub use json::JsonReader;
-pub use write::{json_line, json_value};
+pub use write::{JsonLines, json_line, json_value};
 
 use crate::script::{Content, Table};
 use ajatus_operators::row::Kind;

@@ -3,7 +3,7 @@
 //! Decimals are written as text, which keeps every digit in every reader; instants as RFC 3339 in UTC; bytes as base64; floats in
 //! their shortest form that reads back equal.
 
-use ajatus_operators::row::{Cell, Row};
+use ajatus_operators::row::{Cell, Kind, Row};
 use arrow::datatypes::{DataType, TimeUnit};
 use serde_json::{Map, Number, Value};
 
@@ -26,17 +26,52 @@ pub fn json_value(row: &Row, names: &[String], types: &[DataType]) -> Map<String
 /// As [`json_value`].
 #[must_use]
 pub fn json_line(row: &Row, names: &[String], types: &[DataType]) -> String {
-    let kinds = kinds_of(types).expect("the planner refuses types without rows");
-    let mut line = String::with_capacity(64);
-    let mut reader = row.reader();
-    for (at, ((name, data_type), kind)) in names.iter().zip(types).zip(&kinds).enumerate() {
-        line.push(if at == 0 { '{' } else { ',' });
-        line.push_str(&Value::from(name.as_str()).to_string());
-        line.push(':');
-        line.push_str(&value(&reader.cell(kind), data_type).to_string());
+    let mut lines = JsonLines::new(names, types);
+    let line = lines.line(row);
+    String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)).into_owned()
+}
+
+/// Writes rows of one shape as lines of JSON, into one buffer.
+#[derive(Clone, Debug)]
+pub struct JsonLines {
+    /// Per column: what stands before its value, its kind, its type.
+    columns: Vec<(Vec<u8>, Kind, DataType)>,
+    line: Vec<u8>,
+}
+
+impl JsonLines {
+    /// For rows of these columns.
+    ///
+    /// # Panics
+    /// As [`json_value`].
+    #[must_use]
+    pub fn new(names: &[String], types: &[DataType]) -> Self {
+        let kinds = kinds_of(types).expect("the planner refuses types without rows");
+        let before = |at: usize, name: &String| format!("{}{}:", if at == 0 { '{' } else { ',' }, Value::from(name.as_str())).into_bytes();
+        let columns = names.iter().enumerate().zip(kinds.into_iter().zip(types));
+        Self { columns: columns.map(|((at, name), (kind, data_type))| (before(at, name), kind, data_type.clone())).collect(), line: Vec::new() }
     }
-    line.push_str(if names.is_empty() { "{}" } else { "}" });
-    line
+
+    /// A row's line, with its end.
+    pub fn line(&mut self, row: &Row) -> &[u8] {
+        self.line.clear();
+        let mut reader = row.reader();
+        for (before, kind, data_type) in &self.columns {
+            self.line.extend_from_slice(before);
+            let cell = reader.cell(kind);
+            // What most rows are made of goes without a value in between; writing to memory cannot fail.
+            match (&cell, data_type) {
+                (Cell::Null, _) => self.line.extend_from_slice(b"null"),
+                (Cell::Text(text), _) => serde_json::to_writer(&mut self.line, text.as_ref()).unwrap_or_default(),
+                (Cell::Int(number), DataType::Int64 | DataType::Int32 | DataType::Int16 | DataType::Int8) => {
+                    serde_json::to_writer(&mut self.line, &i64::try_from(*number).unwrap_or_default()).unwrap_or_default();
+                }
+                _ => serde_json::to_writer(&mut self.line, &value(&cell, data_type)).unwrap_or_default(),
+            }
+        }
+        self.line.extend_from_slice(if self.columns.is_empty() { b"{}\n" } else { b"}\n" });
+        &self.line
+    }
 }
 
 fn value(cell: &Cell<'_>, data_type: &DataType) -> Value {
