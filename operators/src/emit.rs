@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::{ExchangeData, VecCollection};
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::Operator as _;
 
 /// Calls `closed` with the consolidated changes of every complete time, in order, and the frontier reached (`None`: nothing
@@ -19,7 +19,28 @@ where
     F: FnMut(Vec<(u64, Vec<(D, isize)>)>, Option<u64>) + 'static,
 {
     let route = Exchange::new(|_: &(D, u64, isize)| 0);
-    changes.inner.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(route, "Emit", move |default, _info| {
+    close(changes, route, move |mut complete, frontier| {
+        complete.iter_mut().for_each(|(_, changes)| consolidate(changes));
+        closed(complete, frontier);
+    })
+}
+
+/// As [`emit`], but each worker's `closed` hears of the changes that are there, as they came.
+pub fn emit_here<'scope, D, F>(changes: VecCollection<'scope, u64, D, isize>, closed: F) -> timely::dataflow::StreamVec<'scope, u64, ()>
+where
+    D: ExchangeData,
+    F: FnMut(Vec<(u64, Vec<(D, isize)>)>, Option<u64>) + 'static,
+{
+    close(changes, Pipeline, closed)
+}
+
+fn close<'scope, D, P, F>(changes: VecCollection<'scope, u64, D, isize>, pact: P, mut closed: F) -> timely::dataflow::StreamVec<'scope, u64, ()>
+where
+    D: ExchangeData,
+    P: ParallelizationContract<u64, Vec<(D, u64, isize)>>,
+    F: FnMut(Vec<(u64, Vec<(D, isize)>)>, Option<u64>) + 'static,
+{
+    changes.inner.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(pact, "Emit", move |default, _info| {
         drop(default);
         let mut waiting: BTreeMap<u64, Vec<(D, isize)>> = BTreeMap::new();
         let mut reached = Some(0);
@@ -39,9 +60,7 @@ where
                 if frontier.less_equal(entry.key()) {
                     break;
                 }
-                let (time, mut changes) = entry.remove_entry();
-                consolidate(&mut changes);
-                complete.push((time, changes));
+                complete.push(entry.remove_entry());
             }
             closed(complete, now);
         }

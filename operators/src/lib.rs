@@ -13,6 +13,6 @@ pub mod row;
 mod upsert;
 
 pub use activity::{Activity, Speaker, Spoken, count_activity};
-pub use emit::emit;
+pub use emit::{emit, emit_here};
 pub use infer::{Answer, Calls, Job, infer};
 pub use upsert::{Sequenced, upsert};

@@ -46,7 +46,7 @@ pub fn describe(pipeline: &Pipeline) -> Vec<Described> {
     let mut seen = BTreeSet::new();
     let mut steps = |node: &Input, all: &mut Vec<Described>| {
         node.walk(&mut seen, &mut |node| {
-            if !matches!(node.step, Step::Source { .. }) {
+            if !matches!(node.step, Step::Source { .. }) && moved(node).is_none() {
                 all.push(describe_step(node));
             }
         });
@@ -80,9 +80,21 @@ pub fn describe(pipeline: &Pipeline) -> Vec<Described> {
     all
 }
 
-/// How another step names it: a source by its table.
+/// How another step names it: a source by its table, and through steps that only move columns, which cost nothing worth showing.
 fn reference(node: &Node) -> String {
-    if let Step::Source { table, .. } = &node.step { table.clone() } else { node.label() }
+    match (&node.step, moved(node)) {
+        (Step::Source { table, .. }, _) => table.clone(),
+        (_, Some(input)) => reference(input),
+        _ => node.label(),
+    }
+}
+
+/// The input of a step that only moves columns.
+fn moved(node: &Node) -> Option<&Input> {
+    match &node.step {
+        Step::Map { input, program } if program.moves.is_some() => Some(input),
+        _ => None,
+    }
 }
 
 fn columns(node: &Node) -> Vec<String> {

@@ -47,42 +47,47 @@ pub fn mermaid(pipeline: &Pipeline) -> String {
     out
 }
 
-const WIDTH: usize = 250;
+const WIDTH: usize = 270;
 const LINE: usize = 17;
-const GAP: usize = 60;
+const GAP: usize = 44;
 
-/// A drawing. Steps stand right of what they read.
+/// A drawing. Steps stand below what they read.
 #[must_use]
 pub fn svg(pipeline: &Pipeline) -> String {
     let steps = describe(pipeline);
-    let mut column: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut level: BTreeMap<&str, usize> = BTreeMap::new();
     for step in &steps {
-        let after = step.inputs.iter().filter_map(|input| column.get(input.as_str())).max().map_or(0, |last| last + 1);
-        column.insert(&step.id, after);
+        let after = step.inputs.iter().filter_map(|input| level.get(input.as_str())).max().map_or(0, |last| last + 1);
+        level.insert(&step.id, after);
     }
     let height = |step: &Described| lines(step).len() * LINE + 14;
-    let mut next: BTreeMap<usize, usize> = BTreeMap::new();
+    let levels = level.values().max().map_or(0, |last| last + 1);
+    let mut tops = vec![20];
+    for at in 0..levels {
+        let tallest = steps.iter().filter(|step| level[step.id.as_str()] == at).map(height).max().unwrap_or(0);
+        tops.push(tops[at] + tallest + GAP);
+    }
+    let mut next = vec![0; levels];
     let mut places: BTreeMap<&str, (usize, usize, usize)> = BTreeMap::new();
     for step in &steps {
-        let at = column[step.id.as_str()];
-        let y = next.entry(at).or_insert(20);
-        places.insert(&step.id, (20 + at * (WIDTH + GAP), *y, height(step)));
-        *y += height(step) + 24;
+        let at = level[step.id.as_str()];
+        places.insert(&step.id, (20 + next[at] * (WIDTH + 24), tops[at], height(step)));
+        next[at] += 1;
     }
-    let total_width = column.values().max().map_or(0, |last| last + 1) * (WIDTH + GAP) - GAP + 40;
-    let total_height = next.values().max().copied().unwrap_or(0) + 10;
+    let total_width = next.iter().max().copied().unwrap_or(1) * (WIDTH + 24) + 16;
+    let total_height = tops[levels] - GAP + 20;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {total_width} {total_height}\" width=\"{total_width}\" height=\"{total_height}\" \
 font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fbfaf7\"/>\n\
 <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#777\"/></marker></defs>\n"
     );
     for step in &steps {
-        let (x, y, h) = places[step.id.as_str()];
+        let (x, y, _) = places[step.id.as_str()];
         for input in &step.inputs {
             if let Some((from_x, from_y, from_h)) = places.get(input.as_str()) {
-                let (x1, y1, y2) = (from_x + WIDTH, from_y + from_h / 2, y + h / 2);
-                let middle = (x1 + x) / 2;
-                writeln!(out, "<path d=\"M{x1} {y1}C{middle} {y1} {middle} {y2} {x} {y2}\" fill=\"none\" stroke=\"#777\" marker-end=\"url(#tip)\"/>").ok();
+                let (x1, x2, y1) = (from_x + WIDTH / 2, x + WIDTH / 2, from_y + from_h);
+                let middle = (y1 + y) / 2;
+                writeln!(out, "<path d=\"M{x1} {y1}C{x1} {middle} {x2} {middle} {x2} {y}\" fill=\"none\" stroke=\"#777\" marker-end=\"url(#tip)\"/>").ok();
             }
         }
     }

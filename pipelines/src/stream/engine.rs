@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 use std::time::Duration;
 
-use ajatus_operators::relational::{Rows, Update, fault, latest};
+use ajatus_operators::emit_here;
+use ajatus_operators::relational::{Rows, fault, latest};
 use ajatus_operators::row::{Row, Writer};
 use ajatus_sql::codec::kinds_of;
 use ajatus_sql::pipeline::Pipeline;
@@ -14,9 +15,6 @@ use ajatus_sql::plan::Input;
 use ajatus_sql::render::{Feed, Models, Render};
 use ajatus_sql::script::{Changelog, Table};
 use differential_dataflow::input::InputSession;
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline as Stay;
-use timely::dataflow::operators::generic::Operator as _;
 use timely::worker::Worker;
 
 use super::StreamError;
@@ -196,7 +194,7 @@ fn build(
         let state = std::rc::Rc::new(std::cell::RefCell::new(vec![Some(0_u64); count]));
         for (output, rows) in outputs.into_iter().enumerate() {
             let (closed, state) = (closed.clone(), std::rc::Rc::clone(&state));
-            emit(rows, move |changes, frontier| {
+            emit_here(rows, move |changes, frontier| {
                 state.borrow_mut()[output] = frontier;
                 let changes = changes.into_iter().map(|(time, changes)| (output, time, changes)).collect();
                 // It only fails when the run is over.
@@ -223,36 +221,4 @@ fn feed<'scope>(rows: Rows<'scope>, table: &Table, columns: &[usize]) -> Feed<'s
             Feed { rows, columns: order.clone(), kinds: types(&order) }
         }
     }
-}
-
-/// Calls `closed` with the changes of every complete time of this worker, and how far it is.
-fn emit<F>(rows: Rows<'_>, mut closed: F)
-where
-    F: FnMut(Vec<(u64, Vec<(Row, isize)>)>, Option<u64>) + 'static,
-{
-    rows.inner.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Stay, "Output", move |default, _info| {
-        drop(default);
-        let mut waiting: BTreeMap<u64, Vec<(Row, isize)>> = BTreeMap::new();
-        let mut reached = Some(0);
-        move |(input, frontier), _output| {
-            input.for_each(|_capability, updates: &mut Vec<Update>| {
-                for (row, time, diff) in updates.drain(..) {
-                    waiting.entry(time).or_default().push((row, diff));
-                }
-            });
-            let now = frontier.frontier().first().copied();
-            if now == reached {
-                return;
-            }
-            reached = now;
-            let mut complete = Vec::new();
-            while let Some(entry) = waiting.first_entry() {
-                if frontier.less_equal(entry.key()) {
-                    break;
-                }
-                complete.push(entry.remove_entry());
-            }
-            closed(complete, now);
-        }
-    });
 }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use ajatus_operators::row::Weave;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::physical_expr::create_physical_expr;
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
+use datafusion::physical_expr::expressions::BinaryExpr;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::lower::Lowering;
 use super::problem::{Problem, Why, refuse};
@@ -61,7 +64,7 @@ impl Lowering<'_> {
             (qualifier.cloned(), Arc::clone(field))
         });
         let narrow = DFSchema::new_with_metadata(fields.collect(), HashMap::new())?;
-        let physical = |expr: &Expr| create_physical_expr(expr, &narrow, self.state.execution_props());
+        let physical = |expr: &Expr| create_physical_expr(expr, &narrow, self.state.execution_props()).and_then(checked);
         let batch_schema: SchemaRef = Arc::new(narrow.as_arrow().clone());
         let physicals = computed.iter().map(|expr| physical(expr)).collect::<Result<Vec<_>, _>>()?;
         let mut computed_types = Vec::with_capacity(physicals.len());
@@ -89,6 +92,7 @@ impl Lowering<'_> {
             predicate: predicate.map(physical).transpose()?,
             computed: physicals,
             output,
+            moves: None,
             text: words.join(" "),
         };
         self.make(Step::Map { input: Arc::clone(node), program: Arc::new(program) }, out)
@@ -113,12 +117,26 @@ impl Lowering<'_> {
                     predicate: None,
                     computed: Vec::new(),
                     output: Weave::new(vec![node.kinds(), Vec::new()], columns.iter().map(|column| (0, *column))),
+                    moves: Some(columns.to_vec()),
                     text: "move".to_owned(),
                 };
                 self.make(Step::Map { input: Arc::clone(node), program: Arc::new(program) }, out)
             }
         }
     }
+}
+
+/// The same expression, in which a sum or product that does not fit its type is an error instead of another number.
+fn checked(expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    let done = expr.transform_up(|inner| {
+        let Some(binary) = inner.downcast_ref::<BinaryExpr>() else { return Ok(Transformed::no(inner)) };
+        if !matches!(binary.op(), Operator::Plus | Operator::Minus | Operator::Multiply) {
+            return Ok(Transformed::no(inner));
+        }
+        let strict = BinaryExpr::new(Arc::clone(binary.left()), *binary.op(), Arc::clone(binary.right())).with_fail_on_overflow(true);
+        Ok(Transformed::yes(Arc::new(strict) as Arc<dyn PhysicalExpr>))
+    })?;
+    Ok(done.data)
 }
 
 /// The column that an expression is, if it is one.

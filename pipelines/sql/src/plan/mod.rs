@@ -180,6 +180,8 @@ pub struct Program {
     pub computed: Vec<Arc<dyn PhysicalExpr>>,
     /// Over the input row and the row of computed columns.
     pub output: Weave,
+    /// Where nothing is computed or dropped: the columns that are moved.
+    pub moves: Option<Vec<usize>>,
     /// For people: what it does.
     pub text: String,
 }

@@ -1,7 +1,8 @@
 //! Refuses what is not a function of the log.
 
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::expr::InSubquery;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable as _, LogicalPlan, Operator, Volatility};
 
 use super::functions::ModelTask;
 use super::problem::{Problem, Why, refuse};
@@ -32,6 +33,86 @@ pub(crate) fn refuse_impure(plan: &LogicalPlan) -> Result<(), Problem> {
             "its answer changes by itself; put the value on the log as a column, or compare where the view is read",
         ),
         None => Ok(()),
+    }
+}
+
+/// Refuses subqueries that DataFusion 54.1 would turn into joins with another meaning. Must see the plan before the optimiser does.
+///
+/// - `x in (select …)` inside a larger condition becomes a mark that is false where SQL says unknown; it differs where a null can be on
+///   either side.
+/// - `exists (select count(*) …)` with a correlation: the aggregate has a row even over nothing, so it is always true; the join says
+///   otherwise.
+pub(crate) fn refuse_changed_subqueries(plan: &LogicalPlan) -> Result<(), Problem> {
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        let whole: Vec<&Expr> = if let LogicalPlan::Filter(filter) = node { conjuncts(&filter.predicate) } else { Vec::new() };
+        node.apply_expressions(|expr| {
+            let parts = if whole.is_empty() { vec![expr] } else { conjuncts(expr) };
+            for part in parts {
+                let negated = matches!(part, Expr::InSubquery(_)) || matches!(part, Expr::Not(inner) if matches!(inner.as_ref(), Expr::InSubquery(_)));
+                let kept = !whole.is_empty() && (negated || only_asked(part));
+                part.apply(|inner| {
+                    if let Expr::InSubquery(member) = inner
+                        && !kept
+                        && may_be_null(member, node)
+                    {
+                        found.get_or_insert((
+                            format!("`in (select …)` inside a larger condition, where a null can be on either side: `{}`", shortened(inner)),
+                            "give it a `where` of its own, in a view below; or take the nulls out on both sides",
+                        ));
+                    }
+                    if let Expr::Exists(exists) = inner
+                        && counts_over_nothing(&exists.subquery.subquery)
+                    {
+                        found.get_or_insert((
+                            "`exists` over an aggregate without `group by`, which always has a row".to_owned(),
+                            "leave the condition out, or ask for the rows themselves",
+                        ));
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })?;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    match found {
+        Some((what, hint)) => refuse(Why::Subquery, what, hint),
+        None => Ok(()),
+    }
+}
+
+/// Whether every `in (select …)` inside is only asked whether it is true: then unknown and false are one.
+fn only_asked(expr: &Expr) -> bool {
+    match expr {
+        Expr::InSubquery(member) => !member.negated,
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => only_asked(left) && only_asked(right),
+        other => !other.exists(|inner| Ok(matches!(inner, Expr::InSubquery(_)))).unwrap_or(true),
+    }
+}
+
+fn shortened(expr: &Expr) -> String {
+    expr.to_string().lines().next().unwrap_or_default().chars().take(60).collect()
+}
+
+fn may_be_null(member: &InSubquery, node: &LogicalPlan) -> bool {
+    let left = node.inputs().first().is_none_or(|input| member.expr.nullable(input.schema().as_ref()).unwrap_or(true));
+    left || member.subquery.subquery.schema().fields().iter().any(|field| field.is_nullable())
+}
+
+fn counts_over_nothing(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => counts_over_nothing(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => counts_over_nothing(&alias.input),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        _ => false,
+    }
+}
+
+/// The parts of a condition that must all hold.
+pub(crate) fn conjuncts(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => [conjuncts(left), conjuncts(right)].concat(),
+        other => vec![other],
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SetExpr, TableFactor, TableWithJoins, Value, VisitMut as _, VisitorMut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName,
+    ObjectNamePart, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, TableFactor, TableWithJoins, Value, VisitMut as _, VisitorMut,
 };
 
 use super::functions::ModelTask;
@@ -51,13 +51,47 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if let SetExpr::Select(select) = query.body.as_mut()
-            && let Err(problem) = windows(select, self.event_times)
-        {
+        if let Err(problem) = self.body(query.body.as_mut()) {
             self.problem = Some(problem);
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
+    }
+}
+
+impl Rewriter<'_> {
+    /// The selects of a query's body, and what would have another meaning than SQL gives it (DataFusion 54.1).
+    fn body(&self, body: &mut SetExpr) -> Result<(), Problem> {
+        match body {
+            SetExpr::Select(select) => {
+                let joins = select.from.iter().flat_map(|from| &from.joins);
+                for join in joins {
+                    if let JoinOperator::Right(by) | JoinOperator::RightOuter(by) | JoinOperator::FullOuter(by) = &join.join_operator
+                        && matches!(by, JoinConstraint::Using(_) | JoinConstraint::Natural)
+                    {
+                        return refuse(
+                            Why::Plan,
+                            "`using` or `natural` in a right or full join, whose shared column would be that of the left side alone",
+                            "write `on l.a = r.a` and select coalesce(l.a, r.a)",
+                        );
+                    }
+                }
+                windows(select, self.event_times)
+            }
+            SetExpr::SetOperation { op, set_quantifier, left, right } => {
+                let all = matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName);
+                if all && matches!(op, SetOperator::Except | SetOperator::Intersect | SetOperator::Minus) {
+                    return refuse(
+                        Why::Plan,
+                        format!("{op} all, which would not count the copies"),
+                        "without `all` each row is there once; to count, number the copies with row_number() and join on the number",
+                    );
+                }
+                self.body(left)?;
+                self.body(right)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

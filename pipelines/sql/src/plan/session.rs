@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use super::functions::{ModelFunction, ModelShape, ModelTask, WindowFunction};
 use super::lower::Lowering;
 use super::problem::Problem;
-use super::pure::refuse_impure;
+use super::pure::{refuse_changed_subqueries, refuse_impure};
 use super::rewrite::rewrite;
 use super::{Input, Node};
 use crate::codec::kind_of;
@@ -110,6 +110,7 @@ impl Planner {
         // It is only asynchronous for catalogs that are; ours is a map.
         let plan = futures::executor::block_on(state.statement_to_plan(statement))?;
         refuse_impure(&plan)?;
+        refuse_changed_subqueries(&plan)?;
         Ok(plan)
     }
 

@@ -8,6 +8,7 @@ use super::Input;
 use super::lower::Lowering;
 use super::map::column_of;
 use super::problem::Problem;
+use super::pure::conjuncts;
 use super::top::Ranking;
 
 /// A filter over a numbering, taken apart.
@@ -68,13 +69,6 @@ impl Lowering<'_> {
         let node = self.ranked(&ranking, &window.schema)?;
         let node = self.rearrange(&node, &columns, filter.input.schema())?;
         self.filter(&node, &filter.predicate, filter.input.schema()).map(Some)
-    }
-}
-
-fn conjuncts(expr: &Expr) -> Vec<&Expr> {
-    match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => [conjuncts(left), conjuncts(right)].concat(),
-        other => vec![other],
     }
 }
 

@@ -110,11 +110,8 @@ impl<'scope, 'a> Render<'scope, 'a> {
             Step::Values { rows } => self.constant(rows.clone()),
             Step::Map { input, program } => {
                 let rows = self.node(input);
-                if program.predicate.is_none() && program.computed.is_empty() {
-                    let columns = program.output.clone();
-                    let mut writer = Writer::new();
-                    let nothing = Row::default();
-                    return rows.map(move |row: Row| columns.make(&[&row, &nothing], &mut writer));
+                if let Some(columns) = &program.moves {
+                    return rearrange(rows, Weave::pick(&input.kinds(), columns));
                 }
                 let program = Arc::clone(program);
                 let mut evaluator = evaluate::Evaluator::new(program, node.label(), input);

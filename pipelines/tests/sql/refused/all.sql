@@ -52,3 +52,15 @@ select a + from_s from t;
 select upper(a, b) from t;
 -- Planner
 select embed(minilm, s) from t;
+-- Subquery
+select a from t where b not in (select score from u) or a > 3;
+-- Subquery
+select a from t where not (b in (select score from u) and a > 3);
+-- Subquery
+select a from t where exists (select count(*) from u where u.id = t.a);
+-- Plan
+select a from t except all select id from u;
+-- Plan
+select b from t intersect all select score from u;
+-- Plan
+select a, score from t full join (select id as a, score from u) as v using (a);
