@@ -135,6 +135,15 @@ pub(crate) enum PipelineCommand {
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
     },
+    /// Say how far a pipeline is: its epochs, the offsets it has read, what it refused.
+    Status {
+        /// Which.
+        #[command(flatten)]
+        file: PipelineFile,
+        /// The run's folder. Default: `pipelines/NAME` in the data folder.
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
     /// Say what every option and every error code means.
     Reference,
 }

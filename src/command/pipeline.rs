@@ -1,4 +1,4 @@
-//! `ajatus pipeline check | explain | graph | test | run | dead-letters | reference`.
+//! `ajatus pipeline check | explain | graph | test | run | status | dead-letters | reference`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ajatus_inference::Embedder;
-use ajatus_pipelines::stream::{Embedders, Progress, RunConfig, RunParts, StreamError, run as run_stream, test as run_cases};
+use ajatus_pipelines::stream::{Embedders, Ledger, Progress, RunConfig, RunParts, StreamError, run as run_stream, test as run_cases};
 use ajatus_sql::diagnostic::{Code, Diagnostic, Source};
 use ajatus_sql::pipeline::Pipeline;
 use ajatus_sql::script::{Connector, Provider, RecordFormat, Statement, Task, option_reference};
@@ -29,7 +29,7 @@ pub(crate) fn prepare(command: &mut PipelineCommand) -> anyhow::Result<()> {
     let (file, state) = match command {
         PipelineCommand::Check(file) | PipelineCommand::Explain { file, .. } | PipelineCommand::Graph { file, .. } | PipelineCommand::Test { file, .. } => (file, None),
         PipelineCommand::Run(args) => (&mut args.file, args.state.as_mut()),
-        PipelineCommand::DeadLetters { file, state } => (file, state.as_mut()),
+        PipelineCommand::DeadLetters { file, state } | PipelineCommand::Status { file, state } => (file, state.as_mut()),
         PipelineCommand::Reference => return Ok(()),
     };
     file.named = file.path.display().to_string();
@@ -113,6 +113,7 @@ pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, command: Pi
         PipelineCommand::Test { file, kill, workers } => test(stack, &file, kill, workers, out).await,
         PipelineCommand::Run(args) => start(stack, config, &args, out).await,
         PipelineCommand::DeadLetters { file, state } => dead_letters(config, &file, state, out).await,
+        PipelineCommand::Status { file, state } => status(config, &file, state, out).await,
         PipelineCommand::Reference => {
             out.text(reference()).await;
             Ok(Exit::Done)
@@ -335,6 +336,33 @@ async fn dead_letters(config: &Config, file: &PipelineFile, state: Option<PathBu
         let field = |name: &str| letter[name].as_str().unwrap_or_default().to_owned();
         out.line(format!("{}  {}  {}  {}\n    {}", field("step"), field("code"), field("origin"), field("message"), field("payload").trim_end())).await;
     }
+    Ok(Exit::Done)
+}
+
+async fn status(config: &Config, file: &PipelineFile, state: Option<PathBuf>, out: &Out) -> anyhow::Result<Exit> {
+    let Some(pipeline) = checked(file, false, out).await? else { return Ok(Exit::Unusable) };
+    let folder = state_folder(config, file, state);
+    let Some((plan, minted)) = Ledger::read(&folder).map_err(ended)? else {
+        return Err(Ended::new(Exit::Unusable, format!("{} holds no ledger; has the pipeline been run?", folder.display())));
+    };
+    let mut read: BTreeMap<&str, BTreeMap<u32, u64>> = BTreeMap::new();
+    for row in &minted {
+        for (source, partitions) in &row.ranges {
+            read.entry(source).or_default().extend(partitions.iter().map(|(partition, (_, to))| (*partition, *to)));
+        }
+    }
+    let letters = std::fs::read_to_string(folder.join("dead-letters.jsonl")).map_or(0, |text| text.lines().count());
+    let current = plan == pipeline.hash;
+    if out.json() {
+        out.document(&json!({ "folder": folder, "plan": plan, "current": current, "epochs": minted.len(), "read": read, "dead_letters": letters })).await?;
+        return Ok(Exit::Done);
+    }
+    out.line(format!("{}: {} epochs of plan {plan}{}", folder.display(), minted.len(), if current { "" } else { "; the file has changed since, the next run begins anew" })).await;
+    for (source, partitions) in read {
+        let offsets = partitions.iter().map(|(partition, to)| format!("{partition}:{to}")).collect::<Vec<_>>().join(" ");
+        out.line(format!("  {source} read to {offsets}")).await;
+    }
+    out.line(format!("  {letters} dead letters at the end of the last run")).await;
     Ok(Exit::Done)
 }
 

@@ -89,6 +89,24 @@ impl Ledger {
         Ok((ledger, minted))
     }
 
+    /// What a run folder's ledger holds, without taking it: its plan and its epochs; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`], but for the lock.
+    pub fn read(folder: &Path) -> Result<Option<(String, Vec<Minted>)>, StreamError> {
+        let path = folder.join("ledger");
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StreamError::Io { path: path.display().to_string(), source }),
+        };
+        let (documents, _) = lines(&text, &path)?;
+        let Some(head) = documents.first().and_then(|document| serde_json::from_slice::<Head>(document).ok()) else { return Ok(None) };
+        let minted = documents[1..].iter().map(|document| serde_json::from_slice(document)).collect::<Result<_, _>>();
+        let minted = minted.map_err(|error| StreamError::Damaged { path: path.display().to_string(), reason: error.to_string() })?;
+        Ok(Some((head.plan, minted)))
+    }
+
     /// What names it: epochs of another ledger are other epochs.
     #[must_use]
     pub fn id(&self) -> String {

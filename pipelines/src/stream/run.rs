@@ -116,8 +116,6 @@ struct Counters {
 /// What the sink side is told of an epoch, in order.
 struct Fed {
     epoch: u64,
-    /// Applied by an earlier run to the sinks that remember it.
-    history: bool,
 }
 
 /// Runs a pipeline; blocks until its sources end, `stop` is cancelled, or something fails. `tell` hears how far it is.
@@ -147,6 +145,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         print: Arc::clone(&parts.print),
         pipeline: config.name.clone(),
         ledger: ledger.as_ref().map_or_else(|| uuid::Uuid::now_v7().to_string(), Ledger::id),
+        state: config.state.clone(),
     };
     let mut sinks = pipeline.outputs.iter().map(|output| Sink::open(output, &outside)).collect::<Result<Vec<_>, _>>()?;
     let models = RunModels::open(config.state.as_deref(), &pipeline.script, parts.embedders.clone(), parts.handle.clone())?;
@@ -237,14 +236,14 @@ impl Feeder {
     fn run(mut self, mut ledger: Option<&mut Ledger>, before: &[Minted], base: u64) -> Result<u64, StreamError> {
         let mut last = 0;
         let (old, rest) = before.split_at(usize::try_from(base).unwrap_or(usize::MAX).min(before.len()));
-        if !old.is_empty() && self.place(base, true) {
+        if !old.is_empty() && self.place(base) {
             for row in old {
                 self.again(row, base)?;
             }
             self.engine.close(base)?;
         }
         for row in rest {
-            if !self.place(row.epoch, false) {
+            if !self.place(row.epoch) {
                 return Ok(last);
             }
             self.again(row, row.epoch)?;
@@ -299,7 +298,7 @@ impl Feeder {
             };
             last = epoch;
             self.counters.minted.store(epoch, Ordering::SeqCst);
-            if !self.place(epoch, false) {
+            if !self.place(epoch) {
                 break;
             }
             for (source, batch) in batches {
@@ -315,8 +314,8 @@ impl Feeder {
     }
 
     /// Waits for a place between reader and sinks, and tells the sinks of the epoch; `false` if they are gone.
-    fn place(&self, epoch: u64, history: bool) -> bool {
-        self.places.send(()).is_ok() && self.fed.send(Fed { epoch, history }).is_ok()
+    fn place(&self, epoch: u64) -> bool {
+        self.places.send(()).is_ok() && self.fed.send(Fed { epoch }).is_ok()
     }
 
     /// Reads an epoch's offsets again and feeds them at `epoch`.
@@ -426,10 +425,12 @@ impl Collector<'_> {
             *count += diff;
         }
         self.dead_letters.retain(|_, count| *count != 0);
-        for (output, delta) in changes {
+        for (output, sink) in self.sinks.iter_mut().enumerate() {
+            let Some(delta) = changes.remove(&output) else { continue };
             self.changes += delta.len() as u64;
-            let history = fed.history || self.applied[output].is_some_and(|applied| applied >= fed.epoch);
-            self.sinks[output].apply(fed.epoch, delta, history)?;
+            // A sink that remembers nothing takes everything, also what it had once.
+            let history = self.applied[output].is_some_and(|applied| applied >= fed.epoch);
+            sink.apply(fed.epoch, delta, history)?;
         }
         Ok(())
     }

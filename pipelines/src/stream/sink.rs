@@ -42,9 +42,9 @@ pub(crate) struct Shape {
 /// One sink.
 pub(crate) enum Sink {
     File(FileSink),
-    Stdout { shape: Shape, format: PrintFormat, print: Arc<dyn Fn(String) + Send + Sync> },
+    Stdout { shape: Shape, format: PrintFormat, print: Arc<dyn Fn(String) + Send + Sync>, told: Told },
     Blackhole,
-    Topic { shape: Shape, log: Arc<dyn Log>, topic: String, handle: Handle },
+    Topic { shape: Shape, log: Arc<dyn Log>, topic: String, handle: Handle, told: Told },
     Postgres { shape: Shape, db: Postgres, table: SinkTable, handle: Handle },
 }
 
@@ -57,6 +57,8 @@ pub(crate) struct Outside {
     pub(crate) print: Arc<dyn Fn(String) + Send + Sync>,
     pub(crate) pipeline: String,
     pub(crate) ledger: String,
+    /// The run's folder.
+    pub(crate) state: Option<PathBuf>,
 }
 
 impl Sink {
@@ -66,7 +68,10 @@ impl Sink {
         let missing = |what: &str| StreamError::Unsupported { what: format!("sink {:?} writes to {what}", output.table.name), hint: "run it on a data folder".to_owned() };
         match &output.table.connector {
             Connector::File { path, format } => Ok(Self::File(FileSink { shape, path: PathBuf::from(path), format: *format, rows: HashMap::default(), dirty: true })),
-            Connector::Stdout { format } => Ok(Self::Stdout { shape, format: *format, print: Arc::clone(&outside.print) }),
+            Connector::Stdout { format } => {
+                let told = Told::open(outside, &shape.name)?;
+                Ok(Self::Stdout { shape, format: *format, print: Arc::clone(&outside.print), told })
+            },
             Connector::Blackhole => Ok(Self::Blackhole),
             Connector::Kafka { topic, bootstrap_servers: None, .. } => {
                 let log = outside.log.clone().ok_or_else(|| missing("the log"))?;
@@ -74,7 +79,8 @@ impl Sink {
                 if shape.key.is_none() {
                     return Err(StreamError::Unsupported { what: format!("sink {:?} has no primary key", shape.name), hint: "a topic is written by key".to_owned() });
                 }
-                Ok(Self::Topic { shape, log, topic: topic.clone(), handle: outside.handle.clone() })
+                let told = Told::open(outside, &shape.name)?;
+                Ok(Self::Topic { shape, log, topic: topic.clone(), handle: outside.handle.clone(), told })
             }
             Connector::Postgres { table, url: None } => {
                 let db = outside.db.clone().ok_or_else(|| missing("Postgres"))?;
@@ -99,7 +105,8 @@ impl Sink {
     pub(crate) fn applied(&self) -> Result<Option<u64>, StreamError> {
         match self {
             Self::Postgres { db, table, handle, .. } => Ok(Some(handle.block_on(db.sink_progress(table))?)),
-            _ => Ok(None),
+            Self::Stdout { told, .. } | Self::Topic { told, .. } => Ok(told.epoch),
+            Self::File(_) | Self::Blackhole => Ok(None),
         }
     }
 
@@ -112,7 +119,7 @@ impl Sink {
                 Ok(())
             }
             _ if history => Ok(()),
-            Self::Stdout { shape, format, print } => {
+            Self::Stdout { shape, format, print, told } => {
                 for (row, diff) in consolidated(delta) {
                     for _ in 0..diff.unsigned_abs() {
                         print(match format {
@@ -124,9 +131,9 @@ impl Sink {
                         });
                     }
                 }
-                Ok(())
+                told.write(epoch)
             }
-            Self::Topic { shape, log, topic, handle } => {
+            Self::Topic { shape, log, topic, handle, told } => {
                 let partitions = log.partitions(topic)?;
                 let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
                 for (key, row) in shape.by_key(delta)? {
@@ -139,7 +146,7 @@ impl Sink {
                 for (partition, records) in records {
                     handle.block_on(log.append(topic, partition, records))?;
                 }
-                Ok(())
+                told.write(epoch)
             }
             Self::Postgres { shape, db, table, handle } => {
                 let (mut upserts, mut deletes) = (Vec::new(), Vec::new());
@@ -161,6 +168,41 @@ impl Sink {
             Self::File(file) => file.write(),
             _ => Ok(()),
         }
+    }
+}
+
+/// Which epoch was the last that a sink without a memory of its own was told, in a file of the run folder. Written after the sink has it:
+/// what was on its way when the process ended is told again.
+pub(crate) struct Told {
+    file: Option<std::fs::File>,
+    ledger: String,
+    /// `None` without a run folder.
+    epoch: Option<u64>,
+}
+
+impl Told {
+    fn open(outside: &Outside, sink: &str) -> Result<Self, StreamError> {
+        use std::io::Read as _;
+        let Some(folder) = &outside.state else { return Ok(Self { file: None, ledger: outside.ledger.clone(), epoch: None }) };
+        let path = folder.join(format!("told-{sink}"));
+        let io = |source: std::io::Error| StreamError::Io { path: path.display().to_string(), source };
+        let mut file = std::fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(io)?;
+        // Of another ledger, or torn: told again from the beginning.
+        let epoch = text.lines().next().and_then(|line| line.split_once(' ')).filter(|(ledger, _)| *ledger == outside.ledger).and_then(|(_, epoch)| epoch.trim().parse().ok());
+        Ok(Self { file: Some(file), ledger: outside.ledger.clone(), epoch: Some(epoch.unwrap_or(0)) })
+    }
+
+    fn write(&mut self, epoch: u64) -> Result<(), StreamError> {
+        use std::os::unix::fs::FileExt as _;
+        let Some(file) = &self.file else { return Ok(()) };
+        let io = |source: std::io::Error| StreamError::Io { path: "the run folder".to_owned(), source };
+        // Of one length, so that an old line is covered whole.
+        file.write_all_at(format!("{} {epoch:020}\n", self.ledger).as_bytes(), 0).map_err(io)?;
+        file.sync_data().map_err(io)?;
+        self.epoch = Some(epoch);
+        Ok(())
     }
 }
 
