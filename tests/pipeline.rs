@@ -292,3 +292,30 @@ fn the_platforms_own_pipeline_counts_days_into_postgres_once() {
     let again = ajatus.json(&["pipeline", "run", &sql, "--bounded"]);
     assert_eq!((&again["rows"], &again["replayed"]), (&json!(0), &first["epochs"]), "{again}");
 }
+
+#[test]
+fn a_model_is_asked_once_for_equal_texts_and_never_again_after_a_restart() {
+    let ajatus = Ajatus::new();
+    let sql = ajatus.file(
+        "notes.sql",
+        b"create table notes (id bigint not null, text text) with (connector = 'file', type = 'source', path = 'notes.jsonl');\n\
+          create model minilm with (task = 'embedding', provider = 'candle', name = 'all-MiniLM-L6-v2');\n\
+          create table vectors (id bigint primary key, vector vector(384)) with (connector = 'file', type = 'sink', path = 'vectors.jsonl');\n\
+          insert into vectors select id, embed(minilm, text) from notes where id > 1;\n",
+    );
+    ajatus.file("notes.jsonl", b"{\"id\":1,\"text\":\"skip\"}\n{\"id\":2,\"text\":\"The cat sleeps.\"}\n{\"id\":3,\"text\":\"The cat sleeps.\"}\n{\"id\":4}\n");
+    let folder = sql.parent().expect("a folder").to_path_buf();
+    let sql = sql.display().to_string();
+    let mut files = Vec::new();
+    for _ in 0..2 {
+        ajatus.json(&["pipeline", "run", &sql, "--state", "state"]);
+        files.push(std::fs::read_to_string(folder.join("vectors.jsonl")).expect("the sink's file"));
+        // One for the text that two rows share, one for the row without a text.
+        assert_eq!(std::fs::read_to_string(folder.join("state/memo")).expect("the memo").lines().count(), 2);
+    }
+    assert_eq!(files[0], files[1]);
+    let rows: Vec<Value> = files[0].lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((rows.len(), &rows[0]["vector"], &rows[2]["vector"]), (3, &rows[1]["vector"], &Value::Null));
+    let length: f64 = rows[0]["vector"].as_array().expect("a vector").iter().map(|part| part.as_f64().expect("a number").powi(2)).sum();
+    assert!((length - 1.0).abs() < 1e-5, "{length}");
+}
