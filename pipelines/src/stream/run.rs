@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -191,6 +191,8 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         reached: vec![vec![Some(0); pipeline.outputs.len() + 1]; workers],
         strict,
         dead_letters: BTreeMap::new(),
+        letters: config.state.as_ref().map(|folder| folder.join("dead-letters.jsonl")),
+        letters_changed: true,
         changes: 0,
     };
     let collected = collector.run(&closed, &fed, &freed, &counters, total, tell);
@@ -201,13 +203,8 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
     let last = feeding.join().map_err(|_| StreamError::Dataflow("the reader ended unexpectedly".to_owned()))?;
     collected?;
     let last = last?;
-    let (changes, dead_letters) = (collector.changes, std::mem::take(&mut collector.dead_letters));
-    for sink in &mut sinks {
-        sink.flush()?;
-    }
-    if let Some(folder) = &config.state {
-        write_letters(&folder.join("dead-letters.jsonl"), &dead_letters)?;
-    }
+    collector.show()?;
+    let (changes, dead_letters) = (collector.changes, collector.dead_letters);
     Ok(Report {
         rows: counters.rows.load(Ordering::SeqCst),
         changes,
@@ -259,6 +256,7 @@ impl Feeder {
         for (name, reader) in &mut self.readers {
             reader.seek(offsets.get(name).unwrap_or(&BTreeMap::new()))?;
         }
+        let mut measured = Instant::now();
         while !self.stop.is_cancelled() {
             let mut batches: Vec<(usize, Batch)> = Vec::new();
             let mut ranges: BTreeMap<String, BTreeMap<u32, (u64, u64)>> = BTreeMap::new();
@@ -282,15 +280,14 @@ impl Feeder {
                 if self.readers.iter().all(|(_, reader)| reader.bounded()) || self.bounded {
                     break;
                 }
+                self.counters.lag.store(0, Ordering::SeqCst);
                 wait(&mut self.readers, &self.handle, &self.stop);
-                let mut lag = 0;
-                for (_, reader) in &self.readers {
-                    if let Reader::Topic(topic) = reader {
-                        lag += topic.lag()?;
-                    }
-                }
-                self.counters.lag.store(lag, Ordering::SeqCst);
                 continue;
+            }
+            // A broker is asked over the network: not for every epoch.
+            if measured.elapsed() > Duration::from_secs(1) {
+                measured = Instant::now();
+                self.measure_lag()?;
             }
             let epoch = match &mut ledger {
                 Some(ledger) => ledger.mint(ranges)?.epoch,
@@ -311,6 +308,18 @@ impl Feeder {
             self.engine.close(epoch)?;
         }
         Ok(last)
+    }
+
+    /// Counts the records behind the ones read.
+    fn measure_lag(&self) -> Result<(), StreamError> {
+        let mut lag = 0;
+        for (_, reader) in &self.readers {
+            if let Reader::Topic(topic) = reader {
+                lag += topic.lag()?;
+            }
+        }
+        self.counters.lag.store(lag, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Waits for a place between reader and sinks, and tells the sinks of the epoch; `false` if they are gone.
@@ -342,6 +351,9 @@ struct Collector<'run> {
     reached: Vec<Vec<Option<u64>>>,
     strict: Vec<String>,
     dead_letters: BTreeMap<Row, isize>,
+    /// Where they are written, and whether they have changed since.
+    letters: Option<PathBuf>,
+    letters_changed: bool,
     changes: u64,
 }
 
@@ -356,14 +368,21 @@ impl Collector<'_> {
         tell: &mut dyn FnMut(&Progress),
     ) -> Result<(), StreamError> {
         let mut queue: std::collections::VecDeque<Fed> = std::collections::VecDeque::new();
-        let mut told = Instant::now();
+        let (mut told, mut shown) = (Instant::now(), Instant::now());
         let mut epoch = 0;
-        // The channel ends when the last worker has ended.
-        while let Ok(news) = closed.recv() {
-            for (output, time, changes) in news.changes {
-                self.waiting.entry(time).or_default().entry(output).or_default().extend(changes);
+        loop {
+            match closed.recv_timeout(Duration::from_millis(250)) {
+                Ok(news) => {
+                    for (output, time, changes) in news.changes {
+                        self.waiting.entry(time).or_default().entry(output).or_default().extend(changes);
+                    }
+                    self.reached[news.worker] = news.frontiers;
+                }
+                // Nothing new: time to show what there is.
+                Err(RecvTimeoutError::Timeout) => {}
+                // The last worker has ended.
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.reached[news.worker] = news.frontiers;
             while let Ok(next) = fed.try_recv() {
                 queue.push_back(next);
             }
@@ -374,10 +393,10 @@ impl Collector<'_> {
                 // Frees a place; the reader may have ended.
                 freed.try_recv().ok();
             }
-            if queue.is_empty() && self.waiting.is_empty() {
-                for sink in self.sinks.iter_mut().filter(|_| told.elapsed() > Duration::from_secs(1)) {
-                    sink.flush()?;
-                }
+            // A stream never ends: about once a second, what was applied is made visible.
+            if shown.elapsed() > Duration::from_secs(1) {
+                shown = Instant::now();
+                self.show()?;
             }
             if told.elapsed() > Duration::from_millis(200) {
                 told = Instant::now();
@@ -406,6 +425,18 @@ impl Collector<'_> {
         Ok(())
     }
 
+    /// Makes visible what was applied: files are written, and dead letters can be read.
+    fn show(&mut self) -> Result<(), StreamError> {
+        for sink in self.sinks.iter_mut() {
+            sink.flush()?;
+        }
+        if let Some(path) = self.letters.as_ref().filter(|_| self.letters_changed) {
+            write_letters(path, &self.dead_letters)?;
+            self.letters_changed = false;
+        }
+        Ok(())
+    }
+
     fn complete(&self, epoch: u64) -> bool {
         self.reached.iter().flatten().all(|frontier| frontier.is_none_or(|frontier| epoch < frontier))
     }
@@ -421,6 +452,7 @@ impl Collector<'_> {
             {
                 return Err(StreamError::BadData { step: step.to_string(), message: message.to_string() });
             }
+            self.letters_changed = true;
             let count = self.dead_letters.entry(row).or_default();
             *count += diff;
         }
