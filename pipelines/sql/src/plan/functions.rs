@@ -62,7 +62,7 @@ pub(crate) struct ModelFunction {
 }
 
 impl ModelFunction {
-    pub(crate) fn new(task: ModelTask, models: Arc<BTreeMap<String, ModelShape>>) -> ScalarUDF {
+    pub(crate) fn udf(task: ModelTask, models: Arc<BTreeMap<String, ModelShape>>) -> ScalarUDF {
         // Volatile, so that the optimiser neither evaluates nor moves nor doubles it.
         ScalarUDF::new_from_impl(Self { task, models, signature: Signature::any(2, Volatility::Volatile) })
     }
@@ -130,7 +130,7 @@ pub(crate) struct WindowFunction {
 }
 
 impl WindowFunction {
-    pub(crate) fn new(hop: bool) -> ScalarUDF {
+    pub(crate) fn udf(hop: bool) -> ScalarUDF {
         ScalarUDF::new_from_impl(Self { hop, signature: Signature::any(if hop { 3 } else { 2 }, Volatility::Immutable) })
     }
 }

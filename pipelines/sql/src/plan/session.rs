@@ -61,10 +61,10 @@ impl Planner {
     /// Makes the functions that the engine adds known to a session.
     pub fn register_functions(&self, context: &SessionContext) {
         for task in ModelTask::ALL {
-            context.register_udf(ModelFunction::new(task, Arc::clone(&self.models)));
+            context.register_udf(ModelFunction::udf(task, Arc::clone(&self.models)));
         }
-        context.register_udf(WindowFunction::new(false));
-        context.register_udf(WindowFunction::new(true));
+        context.register_udf(WindowFunction::udf(false));
+        context.register_udf(WindowFunction::udf(true));
         // It wants the session by unique reference, though sessions share what they register.
         datafusion_functions_json::register_all(&mut context.clone()).expect("functions with fresh names");
     }
