@@ -8,11 +8,13 @@
 mod activity;
 mod emit;
 mod infer;
+mod keep;
 pub mod relational;
 pub mod row;
 mod upsert;
 
 pub use activity::{Activity, Speaker, Spoken, count_activity};
 pub use emit::{emit, emit_here};
-pub use infer::{Answer, Calls, Job, infer};
+pub use infer::{Answer, Calls, Job, Pack, infer, infer_kept};
+pub use keep::{Entries, Keep, Parts, Resume, Told, Vault, split};
 pub use upsert::{Sequenced, upsert};

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use ajatus_operators::Keep;
 use ajatus_operators::relational::{Aggregate, Grouping, JoinEmit, JoinShape, Rows, TopShape, distinct, group, join, latest, top};
 use ajatus_operators::row::{Cell, Kind, Row, SortColumn, Weave, Writer};
 use differential_dataflow::input::InputSession;
@@ -144,7 +145,7 @@ fn groups_equal_a_recount_at_every_time() {
                 Aggregate::Distinct(1),
                 Aggregate::List { column: 1, order: vec![ascending(1)], distinct: false, skip_nulls: true, only: None },
             ];
-            group(left, "g", Grouping { kinds: vec![Kind::Int64; 2], nullable: vec![true; 2], keys: 1, aggregates })
+            group(left, "g", Grouping { kinds: vec![Kind::Int64; 2], nullable: vec![true; 2], keys: 1, aggregates }, Keep::nowhere())
         });
         for (now, (got, faults)) in live(&steps, 0).into_iter().zip(states) {
             let mut groups: BTreeMap<Option<i64>, Vec<Option<i64>>> = BTreeMap::new();
@@ -198,7 +199,7 @@ fn a_sum_that_does_not_fit_is_a_fault_until_it_fits_again() {
     ];
     let states = run(steps, 1, |left, _| {
         let aggregates = vec![Aggregate::Sum { column: 1, output: Kind::Int64, limit: 0 }];
-        group(left, "total", Grouping { kinds: vec![Kind::Int64; 2], nullable: vec![true; 2], keys: 1, aggregates })
+        group(left, "total", Grouping { kinds: vec![Kind::Int64; 2], nullable: vec![true; 2], keys: 1, aggregates }, Keep::nowhere())
     });
     assert_eq!(states[0].0, bag([row(&[Some(1), Some(i64::MAX)])]));
     assert!(states[1].0.is_empty());
@@ -224,8 +225,8 @@ fn joins_of_every_kind_equal_nested_loops_at_every_time() {
             };
             let shape_too = shape.clone();
             let matched = JoinEmit { left_matched: Some(Weave::new(sources, [(0, 0), (1, 0)])), ..JoinEmit::default() };
-            let semi = join(left.clone(), right.clone(), &shape_too, matched);
-            (join(left, right, &shape, emit), semi)
+            let semi = join(left.clone(), right.clone(), &shape_too, matched, Keep::nowhere());
+            (join(left, right, &shape, emit, Keep::nowhere()), semi)
         });
         for ((left, right), (got, semi)) in live(&steps, 0).into_iter().zip(live(&steps, 1)).zip(states) {
             let split = |row: &Row| { let cells = values(row, 2); (cells[0], cells[1]) };
@@ -262,7 +263,7 @@ fn the_first_of_each_group_equal_a_sort_at_every_time() {
                 fetch,
                 numbered,
             };
-            (top(left, shape(0, 2, true, 1)), top(right, shape(1, 3, false, 0)))
+            (top(left, shape(0, 2, true, 1), Keep::nowhere()), top(right, shape(1, 3, false, 0), Keep::nowhere()))
         });
         for ((left, right), (numbered, whole)) in live(&steps, 0).into_iter().zip(live(&steps, 1)).zip(states) {
             let mut groups: BTreeMap<Option<i64>, Vec<Row>> = BTreeMap::new();
@@ -291,7 +292,7 @@ fn the_first_of_each_group_equal_a_sort_at_every_time() {
 #[test]
 fn each_row_once_however_often_it_is_there() {
     let steps = history(31, 1, 4);
-    let states = run(steps.clone(), 2, |left, right| (distinct(left), right));
+    let states = run(steps.clone(), 2, |left, right| (distinct(left, Keep::nowhere()), right));
     for (mut now, (got, _)) in live(&steps, 0).into_iter().zip(states) {
         now.sort();
         now.dedup();
@@ -315,7 +316,7 @@ fn the_latest_record_of_a_key_stands_and_a_tombstone_forgets_it() {
         vec![(0, record(1, 4, Some(40)), 1)],
         vec![(0, record(1, 6, Some(60)), 1), (0, record(2, 7, Some(5)), 1)],
     ];
-    let states = run(steps, 2, |left, right| (latest(left, vec![Kind::Int64, Kind::UInt64, Kind::Bool, Kind::Int64], 1), right));
+    let states = run(steps, 2, |left, right| (latest(left, vec![Kind::Int64, Kind::UInt64, Kind::Bool, Kind::Int64], 1, Keep::nowhere()), right));
     let both = |a: Option<i64>, b: i64| bag(a.map(|a| row(&[Some(1), Some(a)])).into_iter().chain([row(&[Some(2), Some(b)])]));
     assert_eq!(states[0].0, both(Some(30), 5));
     assert_eq!(states[1].0, both(None, 5));

@@ -1,4 +1,5 @@
-//! The frame of every stateful operator: gathers what comes, and hands over whole times in order.
+//! The frame of every stateful operator: gathers what comes, hands over whole times in order, and gives what the operator knows where a
+//! [`Vault`](crate::Vault) asks for it.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::{Rows, Update};
+use crate::keep::{Entries, Keep, Parts};
 use crate::row::Row;
 
 /// Where a row goes.
@@ -36,12 +38,20 @@ impl Changes {
     }
 }
 
-/// Calls `logic` with each complete time, in order: the updates of every input at that time, to be drained. Returns the rows and
-/// the faults that it gives.
-pub(crate) fn in_order<'scope, L>(name: &str, inputs: Vec<(Rows<'scope>, Route)>, mut logic: L) -> (Rows<'scope>, Rows<'scope>)
-where
-    L: FnMut(&mut [Vec<(Row, isize)>], &mut Changes) + 'static,
-{
+/// An operator that works on whole times, one after the other.
+pub(crate) trait Ordered: 'static {
+    /// Works the updates of every input at a time in, to be drained, and gives what changes.
+    fn turn(&mut self, inputs: &mut [Vec<(Row, isize)>], changes: &mut Changes);
+    /// Gives all it knows.
+    fn give(&mut self, entries: &mut Entries<'_>);
+    /// Takes an entry up that [`Ordered::give`] gave.
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()>;
+    /// Gives the whole result as changes from nothing.
+    fn show(&mut self, changes: &mut Changes);
+}
+
+/// Runs an operator over its inputs. Returns the rows and the faults that it gives.
+pub(crate) fn in_order<'scope, O: Ordered>(name: &str, inputs: Vec<(Rows<'scope>, Route)>, keep: Keep, mut operator: O) -> (Rows<'scope>, Rows<'scope>) {
     let ports = inputs.len();
     let scope = inputs[0].0.scope();
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
@@ -53,8 +63,16 @@ where
     let (faults, faults_stream) = builder.new_output::<Vec<Update>>();
     let mut rows: OutputBuilder<u64, CapacityContainerBuilder<Vec<Update>>> = OutputBuilder::from(rows);
     let mut faults: OutputBuilder<u64, CapacityContainerBuilder<Vec<Update>>> = OutputBuilder::from(faults);
+    let activator = scope.activator_for(builder.operator_info().address);
+    keep.load(|entry| operator.take(entry));
     builder.build(move |capabilities| {
+        // Shown once the operator runs, at the base.
+        let mut shown = keep.base().filter(|_| keep.shows()).map(|base| (base, capabilities[0].delayed(&base), capabilities[1].delayed(&base)));
+        if shown.is_some() {
+            activator.activate();
+        }
         drop(capabilities);
+        keep.watch(activator);
         let mut waiting: BTreeMap<u64, Waiting> = BTreeMap::new();
         let mut changes = Changes::default();
         move |frontiers| {
@@ -63,6 +81,9 @@ where
                     let mut updates = updates.drain(..).peekable();
                     // Most messages hold one time.
                     while let Some((first, time, diff)) = updates.next() {
+                        if keep.holds(time) {
+                            continue;
+                        }
                         let held = waiting.entry(time).or_insert_with(|| Waiting {
                             rows: capability.delayed(&time, 0),
                             faults: capability.delayed(&time, 1),
@@ -76,26 +97,38 @@ where
                     }
                 });
             }
-            if waiting.is_empty() {
+            if waiting.is_empty() && shown.is_none() && keep.asked().is_none() {
                 return;
             }
+            let open = |time: u64| frontiers.iter().any(|frontier| frontier.less_equal(&time));
             let mut rows = rows.activate();
             let mut faults = faults.activate();
-            while let Some(entry) = waiting.first_entry() {
-                if frontiers.iter().any(|frontier| frontier.less_equal(entry.key())) {
-                    break;
-                }
-                let (time, mut held) = entry.remove_entry();
-                changes.time = time;
-                logic(&mut held.inputs, &mut changes);
+            let mut send = |changes: &mut Changes, for_rows: &Capability<u64>, for_faults: &Capability<u64>| {
                 if !changes.rows.is_empty() {
-                    rows.session(&held.rows).give_container(&mut changes.rows);
+                    rows.session(for_rows).give_container(&mut changes.rows);
                     changes.rows.clear();
                 }
                 if !changes.faults.is_empty() {
-                    faults.session(&held.faults).give_container(&mut changes.faults);
+                    faults.session(for_faults).give_container(&mut changes.faults);
                     changes.faults.clear();
                 }
+            };
+            if let Some((base, for_rows, for_faults)) = shown.take() {
+                changes.time = base;
+                operator.show(&mut changes);
+                send(&mut changes, &for_rows, &for_faults);
+            }
+            loop {
+                let first = waiting.first_key_value().map(|(time, _)| *time).filter(|time| !open(*time));
+                // Between the last time up to the epoch and the first one after it.
+                if let Some(epoch) = keep.asked().filter(|epoch| first.is_none_or(|first| first > *epoch) && !open(*epoch)) {
+                    keep.give(epoch, |entries| operator.give(entries));
+                    continue;
+                }
+                let Some((time, mut held)) = first.and_then(|time| waiting.remove_entry(&time)) else { break };
+                changes.time = time;
+                operator.turn(&mut held.inputs, &mut changes);
+                send(&mut changes, &held.rows, &held.faults);
             }
         }
     });

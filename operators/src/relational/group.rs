@@ -8,8 +8,9 @@
 
 use smallvec::SmallVec;
 
-use super::frame::{Changes, in_order};
+use super::frame::{Changes, Ordered, in_order};
 use super::{Rows, fault};
+use crate::keep::{Entries, Keep, Parts, put_bag, put_bytes, put_int};
 use crate::row::{Bag, Kind, Reader, Row, SortColumn, SortKey, Table, Writer, hash};
 
 /// One number that is kept per group; the first is always [`Slot::Rows`].
@@ -159,30 +160,41 @@ struct Group {
 /// In: rows of `grouping.kinds`. Out: the key's columns and one column an aggregate. A group without rows has no row; with
 /// `keys == 0` that holds for the one group too, so the caller adds the row over nothing. Faults: `sum.overflow`.
 #[must_use]
-pub fn group<'scope>(rows: Rows<'scope>, step: &str, grouping: Grouping) -> (Rows<'scope>, Rows<'scope>) {
+pub fn group<'scope>(rows: Rows<'scope>, step: &str, grouping: Grouping, keep: Keep) -> (Rows<'scope>, Rows<'scope>) {
     let plan = Plan::new(grouping);
     let keys = plan.grouping.keys;
     let kinds = plan.grouping.kinds.clone();
     let route = move |row: &Row| hash(prefix(row, &kinds, keys));
-    let step = step.to_owned();
-    let mut groups: Table<Group> = Table::default();
-    let mut turn = 0;
-    let mut touched: Vec<(Row, Option<Result<Row, Row>>)> = Vec::new();
-    let mut writer = Writer::new();
-    in_order("Group", vec![(rows, Box::new(route))], move |inputs, changes: &mut Changes| {
-        turn += 1;
+    let operator = Groups { plan, step: step.to_owned(), groups: Table::default(), turn: 0, touched: Vec::new(), writer: Writer::new() };
+    in_order("Group", vec![(rows, Box::new(route))], keep, operator)
+}
+
+struct Groups {
+    plan: Plan,
+    step: String,
+    groups: Table<Group>,
+    turn: u64,
+    /// Groups of this turn, with what they showed before it.
+    touched: Vec<(Row, Option<Result<Row, Row>>)>,
+    writer: Writer,
+}
+
+impl Ordered for Groups {
+    fn turn(&mut self, inputs: &mut [Vec<(Row, isize)>], changes: &mut Changes) {
+        let Self { plan, step, groups, turn, touched, writer } = self;
+        *turn += 1;
         for (row, diff) in inputs[0].drain(..) {
-            let key = prefix(&row, &plan.grouping.kinds, keys);
+            let key = prefix(&row, &plan.grouping.kinds, plan.grouping.keys);
             let group = groups.entry(key, || plan.empty());
-            if group.touched != turn {
-                group.touched = turn;
-                touched.push((Row::from_bytes(key), plan.show(key, group, &step, &mut writer)));
+            if group.touched != *turn {
+                group.touched = *turn;
+                touched.push((Row::from_bytes(key), plan.show(key, group, step, writer)));
             }
-            plan.add(group, &row, diff as i64, &mut writer);
+            plan.add(group, &row, diff as i64, writer);
         }
         for (key, before) in touched.drain(..) {
             let Some(group) = groups.get(key.bytes()) else { continue };
-            let now = plan.show(key.bytes(), group, &step, &mut writer);
+            let now = plan.show(key.bytes(), group, step, writer);
             if now.is_none() && group.numbers.iter().all(|number| *number == 0) {
                 groups.remove(key.bytes());
             }
@@ -190,14 +202,47 @@ pub fn group<'scope>(rows: Rows<'scope>, step: &str, grouping: Grouping) -> (Row
                 continue;
             }
             for (shown, diff) in [(before, -1), (now, 1)] {
-                match shown {
-                    Some(Ok(row)) => changes.row(row, diff),
-                    Some(Err(row)) => changes.fault(row, diff),
-                    None => {}
-                }
+                give(shown, diff, changes);
             }
         }
-    })
+    }
+
+    fn give(&mut self, entries: &mut Entries<'_>) {
+        for (key, group) in self.groups.iter() {
+            entries.entry(key.route(), |out| {
+                put_bytes(key.bytes(), out);
+                group.numbers.iter().for_each(|number| put_int(*number, out));
+                group.bags.iter().flatten().for_each(|bag| put_bag(bag, out));
+            });
+        }
+    }
+
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()> {
+        let key = entry.bytes()?;
+        let group = self.groups.entry(key, || self.plan.empty());
+        for number in &mut group.numbers {
+            *number = entry.int()?;
+        }
+        for bag in group.bags.iter_mut().flatten() {
+            *bag = entry.bag()?;
+        }
+        Some(())
+    }
+
+    fn show(&mut self, changes: &mut Changes) {
+        for (key, group) in self.groups.iter() {
+            give(self.plan.show(key.bytes(), group, &self.step, &mut self.writer), 1, changes);
+        }
+    }
+}
+
+/// What a group shows, as a change.
+fn give(shown: Option<Result<Row, Row>>, diff: isize, changes: &mut Changes) {
+    match shown {
+        Some(Ok(row)) => changes.row(row, diff),
+        Some(Err(row)) => changes.fault(row, diff),
+        None => {}
+    }
 }
 
 #[inline]

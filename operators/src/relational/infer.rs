@@ -3,7 +3,8 @@
 use differential_dataflow::VecCollection;
 
 use super::{Rows, fault};
-use crate::infer::{Calls, infer};
+use crate::infer::{Calls, Pack, infer_kept};
+use crate::keep::{Keep, put_bytes, put_uint};
 use crate::row::{Kind, Row, Weave, Writer};
 
 /// Asks a model about the first `asked` columns of each row and appends its answer as a last column.
@@ -19,6 +20,7 @@ pub fn infer_rows<'scope, Dispatch, Release>(
     kinds: &[Kind],
     asked: &[usize],
     calls: Calls<Dispatch, Release>,
+    keep: Keep,
 ) -> (Rows<'scope>, Rows<'scope>)
 where
     Dispatch: FnMut(crate::Job<Row, Row>) + 'static,
@@ -27,7 +29,18 @@ where
     let request = Weave::pick(kinds, asked);
     let mut writer = Writer::new();
     let pairs: VecCollection<'scope, u64, (Row, Row), isize> = rows.map(move |row: Row| (request.make(&[&row], &mut writer), row));
-    let answered = infer(pairs, calls);
+    let pack: Pack<Row, Row> = Pack {
+        write: |request, answer, out| {
+            put_bytes(request.bytes(), out);
+            put_uint(answer.is_ok().into(), out);
+            put_bytes(answer.as_ref().map_or_else(|reason| reason.as_bytes(), Row::bytes), out);
+        },
+        read: |entry| {
+            let (request, good, bytes) = (entry.row()?, entry.uint()? == 1, entry.bytes()?);
+            Some((request, if good { Ok(Row::from_bytes(bytes)) } else { Err(String::from_utf8(bytes.to_vec()).ok()?) }))
+        },
+    };
+    let answered = infer_kept(pairs, calls, keep, pack);
     let step = step.to_owned();
     let (mut good, mut bad) = (Writer::new(), Writer::new());
     let rows = answered.clone().flat_map(move |(row, answer)| {

@@ -3,7 +3,8 @@
 //! Keeps: both sides' rows by key. A change costs the rows of its key on the other side.
 
 use super::Rows;
-use super::frame::{Changes, in_order};
+use super::frame::{Changes, Ordered, in_order};
+use crate::keep::{Entries, Keep, Parts, put_bag, put_bytes, put_int, put_uint};
 use crate::row::{Bag, Kind, Pile, Row, Table, Weave, Writer, hash, offset};
 
 /// What a join gives, each kind of row made by its weave over four sources: the key, the left rest, the right rest, and a key of
@@ -51,26 +52,42 @@ struct Touched {
 /// In: rows of `[key…, left…]` and `[key…, right…]`. Keys are compared as bytes, so null equals null: the caller leaves rows out
 /// whose key must not match. Out: what `emit` asks for.
 #[must_use]
-pub fn join<'scope>(left: Rows<'scope>, right: Rows<'scope>, shape: &JoinShape, emit: JoinEmit) -> Rows<'scope> {
+pub fn join<'scope>(left: Rows<'scope>, right: Rows<'scope>, shape: &JoinShape, emit: JoinEmit, keep: Keep) -> Rows<'scope> {
     let route = |kinds: Vec<Kind>| Box::new(move |row: &Row| hash(&row.bytes()[..offset(&kinds, kinds.len(), row.bytes())]));
     let inputs: Vec<(Rows<'scope>, super::frame::Route)> = vec![(left, route(shape.key.clone())), (right, route(shape.key.clone()))];
     let key_kinds = shape.key.clone();
     let [no_key, no_left, no_right] = [&shape.key, &shape.left, &shape.right].map(|kinds| nulls(kinds.len()));
-    if emit.left_alone.is_none() && emit.left_matched.is_none() && emit.right_alone.is_none()
-        && let Some(pairs) = emit.pairs
-    {
-        return join_pairs(inputs, key_kinds, no_key, pairs);
-    }
     let one_sided = emit.left_alone.is_some() || emit.left_matched.is_some() || emit.right_alone.is_some();
-    let mut sides: Table<Sides> = Table::default();
-    let mut writer = Writer::new();
-    let (rows, _) = in_order("Join", inputs, move |inputs, changes: &mut Changes| {
+    if !one_sided && let Some(pairs) = emit.pairs {
+        let operator = JoinPairs { sides: Table::default(), key_kinds, no_key, pairs, writer: Writer::new() };
+        return in_order("JoinPairs", inputs, keep, operator).0;
+    }
+    let operator = Join { sides: Table::default(), key_kinds, no_key, no_left, no_right, emit, one_sided, writer: Writer::new() };
+    in_order("Join", inputs, keep, operator).0
+}
+
+struct Join {
+    sides: Table<Sides>,
+    key_kinds: Vec<Kind>,
+    no_key: Row,
+    no_left: Row,
+    no_right: Row,
+    emit: JoinEmit,
+    /// Whether anybody asks for rows of one side.
+    one_sided: bool,
+    writer: Writer,
+}
+
+impl Ordered for Join {
+    fn turn(&mut self, inputs: &mut [Vec<(Row, isize)>], changes: &mut Changes) {
+        let Self { sides, key_kinds, no_key, no_left, no_right, emit, one_sided, writer } = self;
+        let one_sided = *one_sided;
         let mut touched: Vec<Touched> = Vec::new();
         let mut places: Table<usize> = Table::default();
         for (port, input) in inputs.iter_mut().enumerate() {
             for (row, diff) in input.drain(..) {
                 let bytes = row.bytes();
-                let (key, rest) = bytes.split_at(offset(&key_kinds, key_kinds.len(), bytes));
+                let (key, rest) = bytes.split_at(offset(key_kinds, key_kinds.len(), bytes));
                 let rest = Row::from_bytes(rest);
                 let held = sides.entry(key, Sides::default);
                 if one_sided {
@@ -87,8 +104,8 @@ pub fn join<'scope>(left: Rows<'scope>, right: Rows<'scope>, shape: &JoinShape, 
                     // The left's changes meet the right as it was, the right's meet the left as it is: each pair once.
                     let partners = if port == 0 { &held.right } else { &held.left };
                     partners.for_each(|partner, count| {
-                        let sources = if port == 0 { [&key, &rest, partner, &no_key] } else { [&key, partner, &rest, &no_key] };
-                        changes.row(pairs.make(&sources, &mut writer), diff * count as isize);
+                        let sources = if port == 0 { [&key, &rest, partner, no_key] } else { [&key, partner, &rest, no_key] };
+                        changes.row(pairs.make(&sources, writer), diff * count as isize);
                     });
                 }
                 let side = if port == 0 { &mut held.left } else { &mut held.right };
@@ -103,10 +120,10 @@ pub fn join<'scope>(left: Rows<'scope>, right: Rows<'scope>, shape: &JoinShape, 
             let (has_left, has_right) = (!now.left.is_empty(), !now.right.is_empty());
             let mut give_as = |weave: &Option<Weave>, left: &Row, right: &Row, count: i64| {
                 if let Some(weave) = weave {
-                    changes.row(weave.make(&[&changed.key, left, right, &no_key], &mut writer), count as isize);
+                    changes.row(weave.make(&[&changed.key, left, right, no_key], writer), count as isize);
                 }
             };
-            let mut give = |weave: &Option<Weave>, rest: &Row, count: i64| give_as(weave, rest, &no_right, count);
+            let mut give = |weave: &Option<Weave>, rest: &Row, count: i64| give_as(weave, rest, no_right, count);
             let was = if changed.had_right { &emit.left_matched } else { &emit.left_alone };
             let is = if has_right { &emit.left_matched } else { &emit.left_alone };
             if changed.had_right == has_right {
@@ -117,7 +134,7 @@ pub fn join<'scope>(left: Rows<'scope>, right: Rows<'scope>, shape: &JoinShape, 
                 changed.left.iter().for_each(|(rest, count)| give(was, rest, *count));
                 now.left.for_each(|rest, count| give(is, rest, count));
             }
-            let mut alone = |rest: &Row, count: i64| give_as(&emit.right_alone, &no_left, rest, count);
+            let mut alone = |rest: &Row, count: i64| give_as(&emit.right_alone, no_left, rest, count);
             match (changed.had_left, has_left) {
                 (false, false) => changed.right.iter().for_each(|(rest, count)| alone(rest, *count)),
                 (false, true) => {
@@ -131,26 +148,68 @@ pub fn join<'scope>(left: Rows<'scope>, right: Rows<'scope>, shape: &JoinShape, 
                 sides.remove(changed.key.bytes());
             }
         }
-    });
-    rows
+    }
+
+    fn give(&mut self, entries: &mut Entries<'_>) {
+        for (key, sides) in self.sides.iter() {
+            entries.entry(key.route(), |out| {
+                put_bytes(key.bytes(), out);
+                put_bag(&sides.left, out);
+                put_bag(&sides.right, out);
+            });
+        }
+    }
+
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()> {
+        let key = entry.bytes()?;
+        let sides = Sides { left: entry.bag()?, right: entry.bag()? };
+        self.sides.entry(key, || sides);
+        Some(())
+    }
+
+    fn show(&mut self, changes: &mut Changes) {
+        let Self { no_key, no_left, no_right, emit, writer, .. } = self;
+        for (key, sides) in self.sides.iter() {
+            let alone = if sides.right.is_empty() { &emit.left_alone } else { &emit.left_matched };
+            sides.left.for_each(|left, lefts| {
+                if let Some(weave) = alone {
+                    changes.row(weave.make(&[key, left, no_right, no_key], writer), lefts as isize);
+                }
+                let Some(pairs) = &emit.pairs else { return };
+                sides.right.for_each(|right, rights| changes.row(pairs.make(&[key, left, right, no_key], writer), (lefts * rights) as isize));
+            });
+            if sides.left.is_empty()
+                && let Some(weave) = &emit.right_alone
+            {
+                sides.right.for_each(|right, rights| changes.row(weave.make(&[key, no_left, right, no_key], writer), rights as isize));
+            }
+        }
+    }
 }
 
 /// Only the pairs: nobody asks whether a side is empty, so its rows need no order.
-fn join_pairs<'scope>(inputs: Vec<(Rows<'scope>, super::frame::Route)>, key_kinds: Vec<Kind>, no_key: Row, pairs: Weave) -> Rows<'scope> {
-    let mut sides: Table<[Pile; 2]> = Table::default();
-    let mut writer = Writer::new();
-    let (rows, _) = in_order("JoinPairs", inputs, move |inputs, changes: &mut Changes| {
+struct JoinPairs {
+    sides: Table<[Pile; 2]>,
+    key_kinds: Vec<Kind>,
+    no_key: Row,
+    pairs: Weave,
+    writer: Writer,
+}
+
+impl Ordered for JoinPairs {
+    fn turn(&mut self, inputs: &mut [Vec<(Row, isize)>], changes: &mut Changes) {
+        let Self { sides, key_kinds, no_key, pairs, writer } = self;
         for (port, input) in inputs.iter_mut().enumerate() {
             for (row, diff) in input.drain(..) {
                 let bytes = row.bytes();
-                let (key, rest) = bytes.split_at(offset(&key_kinds, key_kinds.len(), bytes));
+                let (key, rest) = bytes.split_at(offset(key_kinds, key_kinds.len(), bytes));
                 let rest = Row::from_bytes(rest);
                 let held = sides.entry(key, Default::default);
                 let whole = Row::from_bytes(key);
                 // The left's changes meet the right as it was, the right's meet the left as it is: each pair once.
                 held[1 - port].for_each(|partner, count| {
-                    let sources = if port == 0 { [&whole, &rest, partner, &no_key] } else { [&whole, partner, &rest, &no_key] };
-                    changes.row(pairs.make(&sources, &mut writer), diff * count as isize);
+                    let sources = if port == 0 { [&whole, &rest, partner, no_key] } else { [&whole, partner, &rest, no_key] };
+                    changes.row(pairs.make(&sources, writer), diff * count as isize);
                 });
                 held[port].add(rest, diff as i64);
                 if diff < 0 && held[port].is_empty() && held[1 - port].is_empty() {
@@ -158,8 +217,42 @@ fn join_pairs<'scope>(inputs: Vec<(Rows<'scope>, super::frame::Route)>, key_kind
                 }
             }
         }
-    });
-    rows
+    }
+
+    fn give(&mut self, entries: &mut Entries<'_>) {
+        for (key, sides) in self.sides.iter_mut() {
+            entries.entry(key.route(), |out| {
+                put_bytes(key.bytes(), out);
+                for side in sides {
+                    let rows = side.summed();
+                    put_uint(rows.len() as u64, out);
+                    for (row, count) in rows {
+                        put_bytes(row.bytes(), out);
+                        put_int(*count, out);
+                    }
+                }
+            });
+        }
+    }
+
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()> {
+        let held = self.sides.entry(entry.bytes()?, Default::default);
+        for side in held {
+            for _ in 0..entry.uint()? {
+                side.add(entry.row()?, entry.int()?);
+            }
+        }
+        Some(())
+    }
+
+    fn show(&mut self, changes: &mut Changes) {
+        let Self { sides, no_key, pairs, writer, .. } = self;
+        for (key, [lefts, rights]) in sides.iter() {
+            lefts.for_each(|left, count| {
+                rights.for_each(|right, others| changes.row(pairs.make(&[key, left, right, no_key], writer), (count * others) as isize));
+            });
+        }
+    }
 }
 
 /// A row of so many nulls.

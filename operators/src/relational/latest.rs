@@ -1,7 +1,8 @@
 //! From a changelog of rows to a table: the last row of each key.
 
 use super::Rows;
-use super::frame::{Changes, in_order};
+use super::frame::{Changes, Ordered, in_order};
+use crate::keep::{Entries, Keep, Parts, put_bytes, put_uint};
 use crate::row::{Cell, Kind, Row, Table, hash, offset};
 
 /// Keeps the row with the greatest sequence number of each key.
@@ -12,18 +13,28 @@ use crate::row::{Cell, Kind, Row, Table, hash, offset};
 ///
 /// Keeps: the latest row of every key, and of a forgotten key its sequence number.
 #[must_use]
-pub fn latest<'scope>(records: Rows<'scope>, kinds: Vec<Kind>, keys: usize) -> Rows<'scope> {
-    let key_kinds = kinds[..keys].to_vec();
-    let route_kinds = key_kinds.clone();
+pub fn latest<'scope>(records: Rows<'scope>, kinds: Vec<Kind>, keys: usize, keep: Keep) -> Rows<'scope> {
+    let kinds = kinds[..keys].to_vec();
+    let route_kinds = kinds.clone();
     let route = move |row: &Row| hash(&row.bytes()[..offset(&route_kinds, keys, row.bytes())]);
-    let mut table: Table<(u64, Option<Row>)> = Table::default();
-    let mut touched: Vec<(Row, Option<Row>)> = Vec::new();
-    let mut seen: Table<()> = Table::default();
-    let (rows, _) = in_order("Latest", vec![(records, Box::new(route))], move |inputs, changes: &mut Changes| {
+    let operator = Latest { kinds, table: Table::default(), touched: Vec::new(), seen: Table::default() };
+    in_order("Latest", vec![(records, Box::new(route))], keep, operator).0
+}
+
+struct Latest {
+    /// Of the key.
+    kinds: Vec<Kind>,
+    table: Table<(u64, Option<Row>)>,
+    touched: Vec<(Row, Option<Row>)>,
+    seen: Table<()>,
+}
+
+impl Ordered for Latest {
+    fn turn(&mut self, inputs: &mut [Vec<(Row, isize)>], changes: &mut Changes) {
         for (record, diff) in inputs[0].drain(..) {
             debug_assert!(diff > 0, "a changelog only asserts");
             let bytes = record.bytes();
-            let key = &bytes[..offset(&key_kinds, keys, bytes)];
+            let key = &bytes[..offset(&self.kinds, self.kinds.len(), bytes)];
             let mut reader = crate::row::Reader::over(&bytes[key.len()..]);
             let Cell::UInt(sequence) = reader.cell(&Kind::UInt64) else { continue };
             let live = reader.cell(&Kind::Bool) == Cell::Bool(true);
@@ -32,18 +43,18 @@ pub fn latest<'scope>(records: Rows<'scope>, kinds: Vec<Kind>, keys: usize) -> R
                 row.extend_from_slice(reader.rest());
                 Row::from_bytes(&row)
             });
-            let held = table.entry(key, || (0, None));
-            if seen.get(key).is_none() {
-                seen.entry(key, || ());
-                touched.push((Row::from_bytes(key), held.1.clone()));
+            let held = self.table.entry(key, || (0, None));
+            if self.seen.get(key).is_none() {
+                self.seen.entry(key, || ());
+                self.touched.push((Row::from_bytes(key), held.1.clone()));
             }
             if sequence >= held.0 {
                 *held = (sequence, value);
             }
         }
-        for (key, before) in touched.drain(..) {
-            seen.remove(key.bytes());
-            let now = table.get(key.bytes()).and_then(|held| held.1.clone());
+        for (key, before) in self.touched.drain(..) {
+            self.seen.remove(key.bytes());
+            let now = self.table.get(key.bytes()).and_then(|held| held.1.clone());
             if before == now {
                 continue;
             }
@@ -54,6 +65,29 @@ pub fn latest<'scope>(records: Rows<'scope>, kinds: Vec<Kind>, keys: usize) -> R
                 changes.row(row, 1);
             }
         }
-    });
-    rows
+    }
+
+    fn give(&mut self, entries: &mut Entries<'_>) {
+        for (key, (sequence, row)) in self.table.iter() {
+            entries.entry(key.route(), |out| {
+                put_bytes(key.bytes(), out);
+                put_uint(*sequence, out);
+                put_uint(row.is_some().into(), out);
+                if let Some(row) = row {
+                    put_bytes(row.bytes(), out);
+                }
+            });
+        }
+    }
+
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()> {
+        let (key, sequence) = (entry.bytes()?, entry.uint()?);
+        let row = if entry.uint()? == 1 { Some(entry.row()?) } else { None };
+        *self.table.entry(key, || (0, None)) = (sequence, row);
+        Some(())
+    }
+
+    fn show(&mut self, changes: &mut Changes) {
+        self.table.iter().filter_map(|(_, held)| held.1.clone()).for_each(|row| changes.row(row, 1));
+    }
 }

@@ -3,7 +3,8 @@
 //! Keeps: all rows of every group, in order. A change costs the logarithm of the group and the rows shown.
 
 use super::Rows;
-use super::frame::{Changes, in_order};
+use super::frame::{Changes, Ordered, in_order};
+use crate::keep::{Entries, Keep, Parts, put_bag, put_bytes};
 use crate::row::{Bag, Kind, Row, SortColumn, SortKey, Table, Writer, hash, offset};
 
 /// Which rows are shown.
@@ -27,21 +28,33 @@ pub struct TopShape {
 ///
 /// In: rows of `shape.kinds`. Out: the same columns, and the number if asked for; equal rows count one by one.
 #[must_use]
-pub fn top(rows: Rows<'_>, shape: TopShape) -> Rows<'_> {
+pub fn top<'scope>(rows: Rows<'scope>, shape: TopShape, keep: Keep) -> Rows<'scope> {
     let (kinds, keys) = (shape.kinds.clone(), shape.keys);
     let route = move |row: &Row| hash(&row.bytes()[..offset(&kinds, keys, row.bytes())]);
     let sort = SortKey::new(shape.kinds.clone(), shape.order.clone());
-    let mut groups: Table<Bag> = Table::default();
-    let mut writer = Writer::new();
-    let (rows, _) = in_order("Top", vec![(rows, Box::new(route))], move |inputs, changes: &mut Changes| {
+    let operator = Top { shape, sort, groups: Table::default(), writer: Writer::new() };
+    in_order("Top", vec![(rows, Box::new(route))], keep, operator).0
+}
+
+struct Top {
+    shape: TopShape,
+    sort: SortKey,
+    /// By group: sort key and row.
+    groups: Table<Bag>,
+    writer: Writer,
+}
+
+impl Ordered for Top {
+    fn turn(&mut self, inputs: &mut [Vec<(Row, isize)>], changes: &mut Changes) {
         let mut touched: Vec<(Row, Vec<(Row, i64)>)> = Vec::new();
         let mut seen: Table<()> = Table::default();
+        let Self { shape, sort, groups, writer } = self;
         for (row, diff) in inputs[0].drain(..) {
             let key = &row.bytes()[..offset(&shape.kinds, shape.keys, row.bytes())];
             let group = groups.entry(key, Bag::default);
             if seen.get(key).is_none() {
                 seen.entry(key, || ());
-                touched.push((Row::from_bytes(key), shown(group, &shape, &mut writer)));
+                touched.push((Row::from_bytes(key), shown(group, shape, writer)));
             }
             let mut order = Writer::new();
             sort.put(&row, &mut order);
@@ -51,7 +64,7 @@ pub fn top(rows: Rows<'_>, shape: TopShape) -> Rows<'_> {
             group.add(&writer.finish(), diff as i64);
         }
         for (key, before) in touched {
-            let now = groups.get(key.bytes()).map(|group| shown(group, &shape, &mut writer)).unwrap_or_default();
+            let now = groups.get(key.bytes()).map(|group| shown(group, shape, writer)).unwrap_or_default();
             if groups.get(key.bytes()).is_some_and(Bag::is_empty) {
                 groups.remove(key.bytes());
             }
@@ -68,8 +81,31 @@ pub fn top(rows: Rows<'_>, shape: TopShape) -> Rows<'_> {
                 }
             }
         }
-    });
-    rows
+    }
+
+    fn give(&mut self, entries: &mut Entries<'_>) {
+        for (key, group) in self.groups.iter() {
+            entries.entry(key.route(), |out| {
+                put_bytes(key.bytes(), out);
+                put_bag(group, out);
+            });
+        }
+    }
+
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()> {
+        let key = entry.bytes()?;
+        let group = entry.bag()?;
+        self.groups.entry(key, || group);
+        Some(())
+    }
+
+    fn show(&mut self, changes: &mut Changes) {
+        for (_, group) in self.groups.iter() {
+            for (row, count) in shown(group, &self.shape, &mut self.writer) {
+                changes.row(row, count as isize);
+            }
+        }
+    }
 }
 
 /// The rows that a group shows, with how often.

@@ -149,6 +149,12 @@ impl Pile {
         self.settled = self.rows.len();
     }
 
+    /// The rows, each once with how often it is there.
+    pub(crate) fn summed(&mut self) -> &[(Row, i64)] {
+        self.settle();
+        &self.rows
+    }
+
     /// Whether nothing is in it, summed up.
     pub(crate) fn is_empty(&mut self) -> bool {
         if !self.rows.is_empty() && self.total == 0 {

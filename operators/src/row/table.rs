@@ -42,6 +42,16 @@ impl<V> Table<V> {
         &mut entry.1
     }
 
+    /// All, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Row, &V)> {
+        self.0.iter().map(|(row, value)| (row, value))
+    }
+
+    /// All, in no order, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Row, &mut V)> {
+        self.0.iter_mut().map(|(row, value)| (&*row, value))
+    }
+
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<V> {
         let found = self.0.find_entry(hash(key), |(row, _)| row.bytes() == key).ok()?;
         Some(found.remove().0.1)
