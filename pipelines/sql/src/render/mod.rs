@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ajatus_operators::relational::{JoinEmit, Rows, distinct, group, infer_rows, join, map_batches, rearrange, top, unnest};
 use ajatus_operators::row::{Kind, Row, Weave, Writer};
-use ajatus_operators::{Answer, Calls, Job};
+use ajatus_operators::{Answer, Calls, Job, Keep as Place, Vault};
 use differential_dataflow::input::Input as _;
 use timely::dataflow::Scope;
 
@@ -62,6 +62,7 @@ pub struct Render<'scope, 'a> {
     scope: Scope<'scope, u64>,
     feeds: HashMap<String, Feed<'scope>>,
     models: &'a dyn Models,
+    vault: Vault,
     built: HashMap<usize, Rows<'scope>>,
     faults: Vec<Rows<'scope>>,
 }
@@ -70,7 +71,18 @@ impl<'scope, 'a> Render<'scope, 'a> {
     /// In a scope.
     #[must_use]
     pub fn new(scope: Scope<'scope, u64>, models: &'a dyn Models) -> Self {
-        Self { scope, feeds: HashMap::new(), models, built: HashMap::new(), faults: Vec::new() }
+        Self { scope, feeds: HashMap::new(), models, vault: Vault::unused(), built: HashMap::new(), faults: Vec::new() }
+    }
+
+    /// The operators put what they know into a vault, and take it up from there.
+    #[must_use]
+    pub fn keeping(self, vault: Vault) -> Self {
+        Self { vault, ..self }
+    }
+
+    /// The place of a step's operator: steps are numbered alike in every run of a plan.
+    fn place(&self, node: &Node) -> Place {
+        self.vault.place(&format!("step {}", node.id))
     }
 
     /// Makes a table's or a view's rows known.
@@ -125,7 +137,7 @@ impl<'scope, 'a> Render<'scope, 'a> {
             }
             Step::Group { input, grouping, nothing } => {
                 let rows = self.node(input);
-                let (rows, faults) = group(rows, &node.label(), grouping.clone());
+                let (rows, faults) = group(rows, &node.label(), grouping.clone(), self.place(node));
                 self.faults.push(faults);
                 match nothing {
                     None => rows,
@@ -136,18 +148,18 @@ impl<'scope, 'a> Render<'scope, 'a> {
                     }
                 }
             }
-            Step::Distinct { input } => distinct(self.node(input)),
-            Step::Join(matching) => self.join(matching),
+            Step::Distinct { input } => distinct(self.node(input), self.place(node)),
+            Step::Join(matching) => self.join(matching, self.place(node)),
             Step::Union { inputs } => {
                 let mut all = inputs.iter().map(|input| self.node(input)).collect::<Vec<_>>().into_iter();
                 let first = all.next().expect("a union has branches");
                 first.concatenate(all)
             }
-            Step::Top { input, shape } => top(self.node(input), shape.clone()),
+            Step::Top { input, shape } => top(self.node(input), shape.clone(), self.place(node)),
             Step::Infer { input, call } => {
                 let kinds = input.kinds();
                 let rows = self.node(input);
-                let (rows, faults) = infer_rows(rows, &node.label(), &kinds, &call.asked, self.models.calls(node, call));
+                let (rows, faults) = infer_rows(rows, &node.label(), &kinds, &call.asked, self.models.calls(node, call), self.place(node));
                 self.faults.push(faults);
                 rows
             }
@@ -161,7 +173,7 @@ impl<'scope, 'a> Render<'scope, 'a> {
         collection
     }
 
-    fn join(&mut self, matching: &Match) -> Rows<'scope> {
+    fn join(&mut self, matching: &Match, place: Place) -> Rows<'scope> {
         let left = self.node(&matching.left);
         let right = self.node(&matching.right);
         let (left, left_nulls) = known(left, &matching.left, &matching.left_keys, matching.nulls_match);
@@ -178,6 +190,7 @@ impl<'scope, 'a> Render<'scope, 'a> {
             rearrange(right, matching.right_weave.clone()),
             &matching.shape,
             emit,
+            place,
         );
         // A row whose key has a null has no partner.
         let keys = matching.shape.key.len();

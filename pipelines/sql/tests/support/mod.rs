@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use ajatus_operators::row::Row;
+use ajatus_operators::{Resume, Told, Vault, split};
 use ajatus_sql::codec::{Decoder, encode, kinds_of};
 use ajatus_sql::plan::{Input, Planner, Problem};
 use ajatus_sql::render::{Feed, NoModels, Render};
@@ -135,15 +136,56 @@ pub(crate) fn history(seed: u64, epochs: usize) -> Vec<Epoch> {
     all
 }
 
-/// What a step's result is after each epoch, and what failed.
+/// What a dataflow gave: whether rows or faults, what, when, how often more.
+type Given = Vec<(bool, Row, u64, isize)>;
+/// What operators know, by operator.
+type Parts = HashMap<String, Vec<u8>>;
+
+/// Keeps a query up to date over a history, fed at the times 1, 2, …, and returns the rows and the faults that hold after each epoch.
 pub(crate) fn incremental(node: &Input, history: &[Epoch], workers: usize) -> Vec<(Bag, Bag)> {
-    let (node, epochs, owned) = (Arc::clone(node), history.len(), history.to_vec());
+    states(fed(node, history, 0, workers, None, None).0, history.len())
+}
+
+/// As [`incremental`], but thrown away after `cut` epochs and gone on with from what its operators knew, on another number of workers.
+pub(crate) fn resumed(node: &Input, history: &[Epoch], cut: usize, workers: (usize, usize)) -> Vec<(Bag, Bag)> {
+    let base = cut as u64;
+    let (mut given, parts) = fed(node, &history[..cut], 0, workers.0, Some(base), None);
+    let (more, _) = fed(node, &history[cut..], base, workers.1, None, Some(parts));
+    given.retain(|update| update.2 <= base);
+    // Rows that are always there are said again, at the beginning of time: whoever resumes has them.
+    given.extend(more.into_iter().filter(|update| update.2 > base));
+    states(given, history.len())
+}
+
+fn fed(node: &Input, epochs: &[Epoch], after: u64, workers: usize, due: Option<u64>, resume: Option<Parts>) -> (Given, Parts) {
+    let (node, owned) = (Arc::clone(node), epochs.to_vec());
+    let parts: Arc<Mutex<Parts>> = Arc::default();
+    let told = Arc::clone(&parts);
+    let shares = Mutex::new(resume.map(|parts| {
+        let mut shares: Vec<Resume> = (0..workers).map(|_| Resume { base: after, show: false, entries: HashMap::new() }).collect();
+        for (operator, bytes) in parts {
+            let mut split_up = vec![Vec::new(); workers];
+            assert!(split(&bytes, &mut split_up), "whole entries");
+            shares.iter_mut().zip(split_up).for_each(|(share, bytes)| drop(share.entries.insert(operator.clone(), bytes)));
+        }
+        shares.into_iter().map(Some).collect::<Vec<_>>()
+    }));
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let mut inputs: Vec<InputSession<u64, Row, isize>> = (0..3).map(|_| InputSession::new()).collect();
-        let seen: Rc<RefCell<Vec<(bool, Row, u64, isize)>>> = Rc::default();
+        let seen: Rc<RefCell<Given>> = Rc::default();
         let probe = ProbeHandle::new();
+        let share = shares.lock().expect("the shares").as_mut().and_then(|shares| shares[worker.index()].take());
+        let told = Arc::clone(&told);
+        let vault = Vault::new(
+            share,
+            Box::new(move |news| {
+                if let Told::Part { operator, bytes, .. } = news {
+                    told.lock().expect("the parts").entry(operator).or_default().extend(bytes);
+                }
+            }),
+        );
         worker.dataflow(|scope| {
-            let mut render = Render::new(scope, &NoModels);
+            let mut render = Render::new(scope, &NoModels).keeping(vault.clone());
             for (input, (name, schema)) in inputs.iter_mut().zip(tables()) {
                 let kinds = kinds_of(schema.fields().iter().map(|field| field.data_type())).expect("types with rows");
                 render.feed(name, Feed { rows: input.to_collection(scope), columns: (0..kinds.len()).collect(), kinds });
@@ -156,27 +198,37 @@ pub(crate) fn incremental(node: &Input, history: &[Epoch], workers: usize) -> Ve
                 }
             }
         });
-        for (epoch, changes) in owned.iter().enumerate() {
+        for (time, changes) in (after + 1..).zip(&owned) {
+            inputs.iter_mut().for_each(|input| input.advance_to(time));
             for (_, (table, row, diff)) in changes.iter().enumerate().filter(|(at, _)| at % worker.peers() == worker.index()) {
                 inputs[*table].update(row.clone(), *diff);
             }
+            if due == Some(time) {
+                vault.due(time);
+            }
             for input in &mut inputs {
-                input.advance_to(epoch as u64 + 1);
+                input.advance_to(time + 1);
                 input.flush();
             }
-            worker.step_while(|| probe.less_than(&(epoch as u64 + 1)));
+            worker.step_while(|| probe.less_than(&(time + 1)));
         }
         drop(inputs);
+        worker.step_while(|| !probe.done());
         seen.take()
     });
+    let given = guards.expect("workers").join().into_iter().flat_map(|answer| answer.expect("a worker's answer")).collect();
+    let parts = std::mem::take(&mut *parts.lock().expect("the parts"));
+    (given, parts)
+}
+
+/// What holds after each epoch; what is always there is there from the first.
+fn states(given: Given, epochs: usize) -> Vec<(Bag, Bag)> {
     let mut by_time: HashMap<u64, Vec<(bool, Row, isize)>> = HashMap::new();
-    for answer in guards.expect("workers").join() {
-        for (good, row, time, diff) in answer.expect("a worker's answer") {
-            by_time.entry(time).or_default().push((good, row, diff));
-        }
+    for (good, row, time, diff) in given {
+        by_time.entry(time.max(1)).or_default().push((good, row, diff));
     }
     let (mut rows, mut faults) = (Bag::new(), Bag::new());
-    (0..epochs as u64)
+    (1..=epochs as u64)
         .map(|time| {
             for (good, row, diff) in by_time.remove(&time).unwrap_or_default() {
                 *if good { &mut rows } else { &mut faults }.entry(row).or_default() += diff;
