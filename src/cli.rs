@@ -126,6 +126,24 @@ pub(crate) enum PipelineCommand {
     },
     /// Run a file: over files to their end, over topics as they grow.
     Run(PipelineRunArgs),
+    /// Read a range first, at a bounded rate, and go on with what is live.
+    Backfill(PipelineBackfillArgs),
+    /// Say what a view or a sink holds, now or as of an epoch.
+    Query(PipelineQueryArgs),
+    /// Compare a sink with what it should hold, and write the difference.
+    Repair {
+        /// Which.
+        #[command(flatten)]
+        file: PipelineFile,
+        /// The sink.
+        sink: String,
+        /// Only say what differs.
+        #[arg(long)]
+        dry_run: bool,
+        /// The run's folder. Default: `pipelines/NAME` in the data folder.
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
     /// List what a run refused, with the reason and the raw record.
     DeadLetters {
         /// Which.
@@ -180,6 +198,66 @@ pub(crate) struct PipelineRunArgs {
     /// Read topics to where they end now, and end.
     #[arg(long)]
     pub(crate) bounded: bool,
+    /// Seconds between two snapshots, from which a restart goes on; 0: none.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) snapshot_seconds: u64,
+    /// Epochs between two snapshots, instead of a time.
+    #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) snapshot_epochs: Option<u64>,
+    /// For tests: end the process by SIGKILL at the TIMEth passing of a point of the commit order.
+    #[arg(long, hide = true, value_name = "POINT:TIME", value_parser = crash_point)]
+    pub(crate) crash_at: Option<(u32, u32)>,
+}
+
+fn crash_point(text: &str) -> Result<(u32, u32), String> {
+    let (point, time) = text.split_once(':').unwrap_or((text, "1"));
+    Ok((point.parse().map_err(|_| "a point is a number".to_owned())?, time.parse().map_err(|_| "a time is a number".to_owned())?))
+}
+
+/// `ajatus pipeline backfill`.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct PipelineBackfillArgs {
+    /// How it runs.
+    #[command(flatten)]
+    pub(crate) run: PipelineRunArgs,
+    /// Where the range begins, of one partition; may be given several times. Default: where each source begins. What an interrupted
+    /// backfill has read is not read again.
+    #[arg(long, value_name = "SOURCE:PARTITION:OFFSET")]
+    pub(crate) from: Vec<String>,
+    /// Where the range ends, before this offset; may be given several times. Default: where each source ends now.
+    #[arg(long, value_name = "SOURCE:PARTITION:OFFSET")]
+    pub(crate) to: Vec<String>,
+    /// Records a second at most, of all sources together.
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate_limit: Option<u32>,
+    /// End where the range ends; `ajatus pipeline run` goes on from there.
+    #[arg(long)]
+    pub(crate) stop: bool,
+}
+
+/// `ajatus pipeline query`.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct PipelineQueryArgs {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) file: PipelineFile,
+    /// The view or the sink.
+    pub(crate) name: String,
+    /// Only rows with this value in this column, as it is printed; may be given several times.
+    #[arg(long = "where", value_name = "COLUMN=VALUE")]
+    pub(crate) only: Vec<String>,
+    /// As of the end of this epoch. Default: of the last one.
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) as_of: Option<u64>,
+    /// Rows that are printed at most.
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) limit: usize,
+    /// Dataflow threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) workers: u16,
+    /// The run's folder. Default: `pipelines/NAME` in the data folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// Forms of `ajatus pipeline graph`.

@@ -298,9 +298,27 @@ async fn a_sink_takes_an_epoch_once_with_its_progress_and_says_what_its_table_la
     bad["turns"] = "many".into();
     test.db.apply_sink(&sink, 3, vec![row("2026-03-03", 1), bad], vec![]).await.expect_err("refused");
     assert_eq!((count().await.len(), test.db.sink_progress(&sink).await.expect("progress")), (1, 2));
+    // Somebody changes a row, takes one out and puts one in: a repair finds each, and writes them only when it is asked to.
+    test.db.apply_sink(&sink, 4, vec![row("2026-03-05", 5), row("2026-03-06", 6)], vec![]).await.expect("applied");
+    let wanted = [row("2026-03-01", 3), row("2026-03-05", 5), row("2026-03-06", 6)];
+    assert_eq!(test.db.repair_sink(&sink, 4, &wanted, false).await.expect("as it should be"), (0, 0));
+    let pool = sqlx::PgPool::connect(&test.url).await.expect("a connection");
+    for sql in [
+        "update activity_daily set turns = 50, last_at = now() where day = '2026-03-05'",
+        "delete from activity_daily where day = '2026-03-06'",
+        "insert into activity_daily (user_id, day, role, turns, first_at, last_at) select user_id, '2026-03-09', role, 1, first_at, last_at from activity_daily where day = '2026-03-01'",
+    ] {
+        sqlx::query(sql).execute(&pool).await.expect("changed");
+    }
+    assert_eq!(test.db.repair_sink(&sink, 4, &wanted, true).await.expect("looked at"), (2, 1));
+    assert_eq!(count().await.len(), 3, "only looked at");
+    assert_eq!(test.db.repair_sink(&sink, 4, &wanted, false).await.expect("mended"), (2, 1));
+    assert_eq!(count().await, [("2026-03-01".to_owned(), 3), ("2026-03-05".to_owned(), 5), ("2026-03-06".to_owned(), 6)]);
+    assert_eq!(test.db.repair_sink(&sink, 4, &wanted, true).await.expect("looked at"), (0, 0));
     let anew = SinkTable { ledger: "second".into(), ..sink.clone() };
     test.db.open_sink(&anew).await.expect("opened");
     assert_eq!((count().await.len(), test.db.sink_progress(&anew).await.expect("progress")), (0, 0));
+    test.db.repair_sink(&sink, 4, &wanted, false).await.expect_err("another ledger keeps it");
     test.db.apply_sink(&sink, 9, vec![row("2026-03-09", 1)], vec![]).await.expect("passed over: the old run is fenced");
     assert_eq!(count().await.len(), 0);
     for (wrong, reason) in [

@@ -1,4 +1,6 @@
-//! `ajatus pipeline check | explain | graph | test | run | status | dead-letters | reference`.
+//! `ajatus pipeline check | explain | graph | test | run | backfill | query | repair | status | dead-letters | reference`.
+
+mod question;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ajatus_inference::Embedder;
-use ajatus_pipelines::stream::{Embedders, Ledger, Progress, RunConfig, RunParts, StreamError, run as run_stream, test as run_cases};
+use ajatus_pipelines::stream::{Backfill, Embedders, Ledger, Progress, RunConfig, RunParts, StreamError, run as run_stream, snapshots, test as run_cases};
 use ajatus_sql::diagnostic::{Code, Diagnostic, Source};
 use ajatus_sql::pipeline::Pipeline;
 use ajatus_sql::script::{Connector, Provider, RecordFormat, Statement, Task, option_reference};
@@ -14,7 +16,7 @@ use ajatus_sql::{explain, graph};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{GraphFormat, PipelineCommand, PipelineFile, PipelineRunArgs};
+use crate::cli::{GraphFormat, PipelineBackfillArgs, PipelineCommand, PipelineFile, PipelineRunArgs};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::output::Out;
@@ -28,7 +30,9 @@ pub(crate) fn prepare(command: &mut PipelineCommand) -> anyhow::Result<()> {
     };
     let (file, state) = match command {
         PipelineCommand::Check(file) | PipelineCommand::Explain { file, .. } | PipelineCommand::Graph { file, .. } | PipelineCommand::Test { file, .. } => (file, None),
-        PipelineCommand::Run(args) => (&mut args.file, args.state.as_mut()),
+        PipelineCommand::Run(args) | PipelineCommand::Backfill(PipelineBackfillArgs { run: args, .. }) => (&mut args.file, args.state.as_mut()),
+        PipelineCommand::Query(args) => (&mut args.file, args.state.as_mut()),
+        PipelineCommand::Repair { file, state, .. } => (file, state.as_mut()),
         PipelineCommand::DeadLetters { file, state } | PipelineCommand::Status { file, state } => (file, state.as_mut()),
         PipelineCommand::Reference => return Ok(()),
     };
@@ -45,7 +49,9 @@ pub(crate) fn stands_alone(command: &PipelineCommand) -> bool {
 /// What it needs; `None`: nothing at all.
 pub(crate) fn needs(command: &PipelineCommand) -> anyhow::Result<Option<Needs>> {
     let file = match command {
-        PipelineCommand::Run(args) => &args.file,
+        PipelineCommand::Run(args) | PipelineCommand::Backfill(PipelineBackfillArgs { run: args, .. }) => &args.file,
+        PipelineCommand::Query(args) => &args.file,
+        PipelineCommand::Repair { file, .. } => file,
         PipelineCommand::Test { file, .. } => file,
         _ => return Ok(None),
     };
@@ -54,13 +60,15 @@ pub(crate) fn needs(command: &PipelineCommand) -> anyhow::Result<Option<Needs>> 
     let mut needs = Needs::nothing();
     for statement in &pipeline.script.statements {
         match statement {
-            Statement::Table(table) if matches!(command, PipelineCommand::Run(_)) => match &table.connector {
+            Statement::Table(table) if !matches!(command, PipelineCommand::Test { .. }) => match &table.connector {
                 // What is said is sealed, and the keys lie in the database.
                 Connector::Kafka { format: RecordFormat::Ajatus, .. } => needs = needs.with_log().with_database(),
                 Connector::Kafka { .. } => needs = needs.with_log(),
                 Connector::Postgres { .. } => needs = needs.with_database(),
                 _ => {}
             },
+            // A question is answered from the memo.
+            Statement::Model(_) if matches!(command, PipelineCommand::Query(_) | PipelineCommand::Repair { .. }) => {}
             Statement::Model(model) if matches!(model.task, Task::Embedding { .. }) && model.provider == Provider::Candle => needs = needs.with_embedder(),
             _ => {}
         }
@@ -111,7 +119,13 @@ pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, command: Pi
             Ok(Exit::Done)
         }
         PipelineCommand::Test { file, kill, workers } => test(stack, &file, kill, workers, out).await,
-        PipelineCommand::Run(args) => start(stack, config, &args, out).await,
+        PipelineCommand::Run(args) => start(stack, config, &args, None, out).await,
+        PipelineCommand::Backfill(args) => {
+            let range = question::backfill(&args)?;
+            start(stack, config, &args.run, Some(range), out).await
+        }
+        PipelineCommand::Query(args) => question::query(stack, config, args, out).await,
+        PipelineCommand::Repair { file, sink, dry_run, state } => question::repair(stack, config, &file, sink, dry_run, state, out).await,
         PipelineCommand::DeadLetters { file, state } => dead_letters(config, &file, state, out).await,
         PipelineCommand::Status { file, state } => status(config, &file, state, out).await,
         PipelineCommand::Reference => {
@@ -227,9 +241,12 @@ fn name_of(file: &PipelineFile) -> String {
     file.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunArgs, out: &Out) -> anyhow::Result<Exit> {
+async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunArgs, backfill: Option<Backfill>, out: &Out) -> anyhow::Result<Exit> {
     let Some(pipeline) = checked(&args.file, true, out).await? else { return Ok(Exit::Unusable) };
     let models = embedders(stack, &pipeline)?;
+    if let Some((point, time)) = args.crash_at {
+        ajatus_pipelines::stream::die_at(point, time);
+    }
     let cpu_before = crate::stack::cpu_seconds();
     let stop = CancellationToken::new();
     // Lines of stdout sinks: bounded, so that a slow reader slows the run.
@@ -250,6 +267,9 @@ async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunAr
         epoch_rows: args.epoch_rows as usize,
         state: Some(state_folder(config, &args.file, args.state.clone())),
         bounded: args.bounded,
+        snapshot_every: Duration::from_secs(args.snapshot_seconds),
+        snapshot_epochs: args.snapshot_epochs,
+        backfill,
         ..RunConfig::default()
     };
     // Dropped (a hung-up client, Ctrl-C in `run_alone`), the run ends between two epochs.
@@ -342,25 +362,28 @@ async fn dead_letters(config: &Config, file: &PipelineFile, state: Option<PathBu
 async fn status(config: &Config, file: &PipelineFile, state: Option<PathBuf>, out: &Out) -> anyhow::Result<Exit> {
     let Some(pipeline) = checked(file, false, out).await? else { return Ok(Exit::Unusable) };
     let folder = state_folder(config, file, state);
-    let Some((plan, minted)) = Ledger::read(&folder).map_err(ended)? else {
+    let Some(book) = Ledger::read(&folder).map_err(ended)? else {
         return Err(Ended::new(Exit::Unusable, format!("{} holds no ledger; has the pipeline been run?", folder.display())));
     };
-    let mut read: BTreeMap<&str, BTreeMap<u32, u64>> = BTreeMap::new();
-    for row in &minted {
-        for (source, partitions) in &row.ranges {
-            read.entry(source).or_default().extend(partitions.iter().map(|(partition, (_, to))| (*partition, *to)));
-        }
-    }
+    let (read, epochs, plan) = (book.offsets_at(u64::MAX), book.last(), &book.plan);
+    let snapshots = snapshots(&folder, &book);
     let letters = std::fs::read_to_string(folder.join("dead-letters.jsonl")).map_or(0, |text| text.lines().count());
-    let current = plan == pipeline.hash;
+    let current = *plan == pipeline.hash;
     if out.json() {
-        out.document(&json!({ "folder": folder, "plan": plan, "current": current, "epochs": minted.len(), "read": read, "dead_letters": letters })).await?;
+        out.document(&json!({
+            "folder": folder, "plan": plan, "current": current, "epochs": epochs, "read": read, "snapshots": snapshots, "dead_letters": letters,
+        }))
+        .await?;
         return Ok(Exit::Done);
     }
-    out.line(format!("{}: {} epochs of plan {plan}{}", folder.display(), minted.len(), if current { "" } else { "; the file has changed since, the next run begins anew" })).await;
+    out.line(format!("{}: {epochs} epochs of plan {plan}{}", folder.display(), if current { "" } else { "; the file has changed since, the next run begins anew" })).await;
     for (source, partitions) in read {
         let offsets = partitions.iter().map(|(partition, to)| format!("{partition}:{to}")).collect::<Vec<_>>().join(" ");
         out.line(format!("  {source} read to {offsets}")).await;
+    }
+    match snapshots.last() {
+        Some(last) => out.line(format!("  a restart goes on from the snapshot of epoch {} ({:.1} MiB)", last.epoch, last.bytes as f64 / f64::from(1 << 20))).await,
+        None => out.line("  no snapshot yet: a restart reads everything again".to_owned()).await,
     }
     out.line(format!("  {letters} dead letters at the end of the last run")).await;
     Ok(Exit::Done)

@@ -107,6 +107,21 @@ impl Postgres {
     /// # Errors
     /// As the pool's; a value that the table's column does not take.
     pub async fn apply_sink(&self, sink: &SinkTable, epoch: u64, upserts: Vec<Value>, deletes: Vec<Value>) -> Result<(), StoreError> {
+        self.apply_sink_with(sink, epoch, upserts, deletes, || {}).await
+    }
+
+    /// As [`Postgres::apply_sink`]; `before_commit` is called when everything is in the transaction.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn apply_sink_with(
+        &self,
+        sink: &SinkTable,
+        epoch: u64,
+        upserts: Vec<Value>,
+        deletes: Vec<Value>,
+        before_commit: impl FnOnce() + Send,
+    ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         let taken = sqlx::query("update pipeline_sinks set epoch = $3 where sink = $1 and ledger = $2 and epoch < $3")
             .bind(&sink.table)
@@ -134,7 +149,68 @@ impl Postgres {
             );
             sqlx::query(sqlx::AssertSqlSafe(sql)).bind(Json(rows)).execute(&mut *transaction).await?;
         }
+        before_commit();
         transaction.commit().await?;
         Ok(())
+    }
+
+    /// Compares the table with the rows that it should hold as of `epoch`, and writes the difference unless `dry`: rows that are missing or
+    /// differ, then rows that are there and should not be. Its progress becomes `epoch`.
+    ///
+    /// # Errors
+    /// As the pool's; [`StoreError::Sink`] if another ledger keeps the table now.
+    pub async fn repair_sink(&self, sink: &SinkTable, epoch: u64, rows: &[Value], dry: bool) -> Result<(u64, u64), StoreError> {
+        let mut transaction = self.begin().await?;
+        let taken = sqlx::query("update pipeline_sinks set epoch = $3 where sink = $1 and ledger = $2")
+            .bind(&sink.table)
+            .bind(&sink.ledger)
+            .bind(i64::try_from(epoch).unwrap_or(i64::MAX))
+            .execute(&mut *transaction)
+            .await?;
+        if taken.rows_affected() == 0 {
+            return Err(StoreError::Sink { table: sink.table.clone(), reason: "another ledger keeps it now; run its pipeline instead".to_owned() });
+        }
+        let table = quoted(&sink.table);
+        // Its own form of the values: what the table makes of them is what is compared.
+        let sql = format!("create temporary table repair_wanted (like {table}) on commit drop");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await?;
+        // Columns that the pipeline does not write have no value here.
+        let free: Vec<(String,)> = sqlx::query_as(
+            "select a.attname::text from pg_attribute a where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped and a.attnotnull",
+        )
+        .bind(&table)
+        .fetch_all(&mut *transaction)
+        .await?;
+        for (column,) in free.iter().filter(|(column,)| !sink.columns.contains(column)) {
+            let sql = format!("alter table repair_wanted alter column {} drop not null", quoted(column));
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await?;
+        }
+        let columns = list(&sink.columns);
+        for rows in rows.chunks(1_000) {
+            let sql = format!("insert into repair_wanted ({columns}) select {columns} from jsonb_populate_recordset(null::repair_wanted, $1)");
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(Json(rows)).execute(&mut *transaction).await?;
+        }
+        let both = |left: &str, right: &str| {
+            let side = |table: &str| sink.columns.iter().map(|column| format!("{table}.{}", quoted(column))).collect::<Vec<_>>().join(", ");
+            format!("({}) is not distinct from ({})", side(left), side(right))
+        };
+        let keys = sink.key.iter().map(|key| format!("t.{0} = w.{0}", quoted(key))).collect::<Vec<_>>().join(" and ");
+        let sql = format!("delete from {table} t where not exists (select from repair_wanted w where {keys})");
+        let extra = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await?.rows_affected();
+        let set = sink.columns.iter().filter(|column| !sink.key.contains(column)).map(|column| format!("{0} = excluded.{0}", quoted(column))).collect::<Vec<_>>();
+        let update = if set.is_empty() { "nothing".to_owned() } else { format!("update set {}", set.join(", ")) };
+        let sql = format!(
+            "insert into {table} ({columns}) select {columns} from repair_wanted w
+             where not exists (select from {table} t where {keys} and {}) on conflict ({}) do {update}",
+            both("t", "w"),
+            list(&sink.key)
+        );
+        let missing = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await?.rows_affected();
+        if dry {
+            transaction.rollback().await?;
+        } else {
+            transaction.commit().await?;
+        }
+        Ok((missing, extra))
     }
 }

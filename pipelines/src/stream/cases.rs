@@ -8,7 +8,7 @@ use ajatus_operators::relational::FAULT;
 use ajatus_operators::row::{Cell, Row};
 use ajatus_sql::diagnostic::Span;
 use ajatus_sql::pipeline::Pipeline;
-use ajatus_sql::plan::{Input, Node};
+use ajatus_sql::plan::Input;
 use ajatus_sql::record::{JsonReader, json_line};
 use ajatus_sql::render::Models;
 use ajatus_sql::script::{BadData, Case, CaseRow, CaseStep, Changelog, Column, Connector, Content, Direction, Mode, Table};
@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use super::StreamError;
 use super::decode::Payload;
-use super::engine::{Built, Closed, Engine};
+use super::engine::{Built, Engine, News};
 use super::models::{Embedders, RunModels};
 
 /// What became of one test.
@@ -58,7 +58,7 @@ struct Bench<'p> {
     watched: Vec<(String, Input)>,
     sources: Vec<(Table, Vec<usize>)>,
     fed: Vec<(usize, Fed)>,
-    running: Option<(Engine, Receiver<Closed>, Vec<Vec<Option<u64>>>)>,
+    running: Option<(Engine, Receiver<News>, Vec<Vec<Option<u64>>>)>,
     epoch: u64,
     state: BTreeMap<usize, BTreeMap<Row, isize>>,
 }
@@ -103,7 +103,7 @@ impl<'p> Bench<'p> {
             outputs: self.watched.iter().map(|(_, node)| Arc::clone(node)).collect(),
         };
         let (sender, closed) = channel();
-        let engine = Engine::start(self.workers, Arc::new(built), sender)?;
+        let engine = Engine::start(self.workers, Arc::new(built), sender, None)?;
         let reached = vec![vec![Some(0); self.watched.len() + 1]; self.workers];
         self.running = Some((engine, closed, reached));
         self.state.clear();
@@ -175,7 +175,7 @@ impl<'p> Bench<'p> {
         let Some((engine, closed, reached)) = &mut self.running else { return Ok(()) };
         engine.close(self.epoch)?;
         while reached.iter().flatten().any(|frontier| frontier.is_some_and(|frontier| frontier <= self.epoch)) {
-            let news = closed.recv().map_err(|_| StreamError::Dataflow("it ended in the middle of a test".to_owned()))?;
+            let News::Closed(news) = closed.recv().map_err(|_| StreamError::Dataflow("it ended in the middle of a test".to_owned()))? else { continue };
             reached[news.worker] = news.frontiers;
             for (output, _, changes) in news.changes {
                 let state = self.state.entry(output).or_default();
@@ -199,7 +199,7 @@ impl<'p> Bench<'p> {
                 *got.entry(row.clone()).or_default() += count;
             }
         }
-        let mut reader = JsonReader::new(&loose(node), &(0..node.types.len()).collect::<Vec<_>>(), None);
+        let mut reader = JsonReader::new(&loose(node.names.clone(), node.types.clone()), &(0..node.types.len()).collect::<Vec<_>>(), None);
         let mut wanted: BTreeMap<Row, isize> = BTreeMap::new();
         let mut lines = Vec::new();
         for row in expected {
@@ -230,21 +230,15 @@ impl<'p> Bench<'p> {
     }
 }
 
-/// A table with a step's columns, any of which may be null.
-fn loose(node: &Node) -> Table {
+/// A table with these columns, any of which may be null.
+pub(crate) fn loose(names: Vec<String>, types: Vec<arrow::datatypes::DataType>) -> Table {
     let nowhere = Span::new(0, 0);
-    let column = |(name, data_type): (&String, &arrow::datatypes::DataType)| Column {
-        name: name.clone(),
-        data_type: data_type.clone(),
-        content: Content::Plain,
-        nullable: true,
-        span: nowhere,
-    };
+    let column = |(name, data_type): (String, arrow::datatypes::DataType)| Column { name, data_type, content: Content::Plain, nullable: true, span: nowhere };
     Table {
         name: String::new(),
         span: nowhere,
         name_span: nowhere,
-        columns: node.names.iter().zip(&node.types).map(column).collect(),
+        columns: names.into_iter().zip(types).map(column).collect(),
         primary_key: Vec::new(),
         connector: Connector::Memory,
         direction: Direction::Source,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 use std::time::Duration;
 
-use ajatus_operators::emit_here;
+use ajatus_operators::{Resume, Told, Vault, emit_here};
 use ajatus_operators::relational::{Rows, fault, latest};
 use ajatus_operators::row::{Row, Writer};
 use ajatus_sql::codec::kinds_of;
@@ -30,9 +30,19 @@ pub(crate) enum Work {
     },
     /// Nothing more of this epoch, or of any before it, will come.
     Close(u64),
+    /// What every operator knows at this epoch is asked for; the answer says that the thread has heard it.
+    Save(u64, Sender<()>),
 }
 
-/// What a thread says: changes per output (the last output holds the faults), and how far it is.
+/// What a thread says.
+pub(crate) enum News {
+    /// What has changed, and how far it is.
+    Closed(Closed),
+    /// What its operators know.
+    Kept { worker: usize, told: Told },
+}
+
+/// How far a thread is: changes per output (the last output holds the faults), and how far it is.
 pub(crate) struct Closed {
     pub(crate) worker: usize,
     /// `(output, epoch, changes)`.
@@ -62,8 +72,9 @@ pub(crate) struct Built {
 const QUEUE: usize = 64;
 
 impl Engine {
-    /// Starts the threads.
-    pub(crate) fn start(threads: usize, built: Arc<Built>, closed: Sender<Closed>) -> Result<Self, StreamError> {
+    /// Starts the threads, from nothing or each from its share of a snapshot.
+    pub(crate) fn start(threads: usize, built: Arc<Built>, news: Sender<News>, resume: Option<Vec<Resume>>) -> Result<Self, StreamError> {
+        let shares = Mutex::new(resume.map(|shares| shares.into_iter().map(Some).collect::<Vec<_>>()));
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..threads).map(|_| std::sync::mpsc::sync_channel(QUEUE)).unzip();
         let receivers = Mutex::new(receivers.into_iter().map(Some).collect::<Vec<_>>());
         let (hello, greeted) = channel();
@@ -75,7 +86,8 @@ impl Engine {
                 hello.send((index, std::thread::current())).ok();
             }
             if let Some(inbox) = inbox {
-                run(worker, &built, &inbox, closed.clone());
+                let share = shares.lock().ok().and_then(|mut shares| shares.as_mut().and_then(|shares| shares[index].take()));
+                run(worker, &built, &inbox, &news, share);
             }
         })
         .map_err(StreamError::Dataflow)?;
@@ -101,6 +113,20 @@ impl Engine {
         (0..self.inboxes.len()).try_for_each(|worker| self.send(worker, Work::Close(epoch)))
     }
 
+    /// Asks every operator for what it knows at an epoch that is not closed yet, or is the last one fed. Returns when every thread has
+    /// heard it: only then may anything after the epoch be fed.
+    pub(crate) fn save(&mut self, epoch: u64) -> Result<(), StreamError> {
+        let (heard, hearing) = channel();
+        for worker in 0..self.inboxes.len() {
+            self.send(worker, Work::Save(epoch, heard.clone()))?;
+        }
+        drop(heard);
+        for _ in 0..self.inboxes.len() {
+            hearing.recv().map_err(|_| StreamError::Dataflow("a worker has ended".to_owned()))?;
+        }
+        Ok(())
+    }
+
     fn send(&self, worker: usize, work: Work) -> Result<(), StreamError> {
         let (inbox, thread) = &self.inboxes[worker];
         inbox.send(work).map_err(|_| StreamError::Dataflow("a worker has ended".to_owned()))?;
@@ -122,11 +148,15 @@ impl Drop for Engine {
     }
 }
 
-fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, closed: Sender<Closed>) {
+fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, news: &Sender<News>, resume: Option<Resume>) {
+    let index = worker.index();
+    let kept = news.clone();
+    // It only fails when the run is over.
+    let vault = Vault::new(resume, Box::new(move |told| { kept.send(News::Kept { worker: index, told }).ok(); }));
     let mut inputs: Vec<InputSession<u64, Row, isize>> = built.sources.iter().map(|_| InputSession::new()).collect();
     let mut bad: InputSession<u64, Row, isize> = InputSession::new();
     let models = (built.models)();
-    build(worker, built, &mut inputs, &mut bad, models.as_ref(), closed);
+    build(worker, built, &mut inputs, &mut bad, models.as_ref(), news, &vault);
     let mut decoders: Vec<Decoder> = built.sources.iter().map(|(table, columns)| Decoder::new(table, columns)).collect();
     let mut writer = Writer::new();
     loop {
@@ -151,6 +181,10 @@ fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, closed: Sende
                 }
                 worker.step();
             }
+            Ok(Work::Save(epoch, heard)) => {
+                vault.due(epoch);
+                heard.send(()).ok();
+            }
             Err(std::sync::mpsc::TryRecvError::Empty) => {
                 worker.step_or_park(Some(Duration::from_millis(50)));
             }
@@ -170,14 +204,17 @@ fn build(
     inputs: &mut [InputSession<u64, Row, isize>],
     bad: &mut InputSession<u64, Row, isize>,
     models: &dyn Models,
-    closed: Sender<Closed>,
+    news: &Sender<News>,
+    vault: &Vault,
 ) {
     let index = worker.index();
+    // What is in the state already has left already, unless everything is shown again.
+    let gone = vault.base().filter(|_| !vault.shows());
     worker.dataflow(|scope| {
-        let mut render = Render::new(scope, models);
+        let mut render = Render::new(scope, models).keeping(vault.clone());
         for (input, (table, columns)) in inputs.iter_mut().zip(&built.sources) {
             let rows = input.to_collection(scope);
-            render.feed(&table.name, feed(rows, table, columns));
+            render.feed(&table.name, feed(rows, table, columns, vault));
         }
         for view in &built.pipeline.views {
             let rows = render.node(&view.planned.node);
@@ -193,19 +230,20 @@ fn build(
         let count = outputs.len();
         let state = std::rc::Rc::new(std::cell::RefCell::new(vec![Some(0_u64); count]));
         for (output, rows) in outputs.into_iter().enumerate() {
-            let (closed, state) = (closed.clone(), std::rc::Rc::clone(&state));
+            let (news, state) = (news.clone(), std::rc::Rc::clone(&state));
             emit_here(rows, move |changes, frontier| {
                 state.borrow_mut()[output] = frontier;
-                let changes = changes.into_iter().map(|(time, changes)| (output, time, changes)).collect();
+                let changes = changes.into_iter().filter(|(time, _)| gone.is_none_or(|gone| *time > gone));
+                let changes = changes.map(|(time, changes)| (output, time, changes)).collect();
                 // It only fails when the run is over.
-                closed.send(Closed { worker: index, changes, frontiers: state.borrow().clone() }).ok();
+                news.send(News::Closed(Closed { worker: index, changes, frontiers: state.borrow().clone() })).ok();
             });
         }
     });
 }
 
 /// A source's rows as its changelog means them.
-fn feed<'scope>(rows: Rows<'scope>, table: &Table, columns: &[usize]) -> Feed<'scope> {
+fn feed<'scope>(rows: Rows<'scope>, table: &Table, columns: &[usize], vault: &Vault) -> Feed<'scope> {
     let types = |columns: &[usize]| kinds_of(columns.iter().map(|column| &table.columns[*column].data_type)).expect("a table's types have rows");
     match table.changelog {
         Changelog::Append | Changelog::Signed { .. } => Feed { rows, columns: columns.to_vec(), kinds: types(columns) },
@@ -217,7 +255,7 @@ fn feed<'scope>(rows: Rows<'scope>, table: &Table, columns: &[usize]) -> Feed<'s
             kinds.push(ajatus_operators::row::Kind::UInt64);
             kinds.push(ajatus_operators::row::Kind::Bool);
             kinds.extend(types(&rest));
-            let rows = latest(rows, kinds, table.primary_key.len());
+            let rows = latest(rows, kinds, table.primary_key.len(), vault.place(&format!("source {}", table.name)));
             Feed { rows, columns: order.clone(), kinds: types(&order) }
         }
     }

@@ -1,7 +1,8 @@
 //! The epoch ledger of one run folder: which offsets each epoch was made of, on disk before the dataflow sees them.
 //!
 //! A file of lines: a checksum, a space, and a JSON document. Holds always: a line is synced when [`Ledger::mint`] returns; epochs grow
-//! by one; the folder belongs to one process (a lock). After a crash: a last line that is cut off was never fed, and is dropped.
+//! by one; the folder belongs to one process (a lock). Epochs that a snapshot has are dropped from the file once there are many. After a
+//! crash: a last line that is cut off was never fed, and is dropped.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StreamError;
+use super::crash::{self, Point};
+use super::snapshot::Offsets;
 
 /// One epoch: per source and partition, from which offset to before which.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,54 @@ struct Head {
     format: u32,
     /// Names this ledger: what a sink remembers of another one means nothing here.
     id: uuid::Uuid,
+    /// Epochs up to here are not in the file: a snapshot has them.
+    #[serde(default)]
+    base: u64,
+    /// How far they had read.
+    #[serde(default)]
+    offsets: Offsets,
+}
+
+/// What a ledger holds.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    /// The plan it belongs to.
+    pub plan: String,
+    /// What names it.
+    pub id: String,
+    /// Epochs up to here are not in it: a snapshot has them.
+    pub base: u64,
+    /// How far those had read: `source -> partition -> next offset`.
+    pub offsets: BTreeMap<String, BTreeMap<u32, u64>>,
+    /// The epochs after them.
+    pub minted: Vec<Minted>,
+}
+
+impl Book {
+    /// The last epoch.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.minted.last().map_or(self.base, |row| row.epoch)
+    }
+
+    /// How far the sources were read at the end of an epoch.
+    #[must_use]
+    pub fn offsets_at(&self, epoch: u64) -> BTreeMap<String, BTreeMap<u32, u64>> {
+        let mut offsets = self.offsets.clone();
+        for row in self.minted.iter().filter(|row| row.epoch <= epoch) {
+            row.reach(&mut offsets);
+        }
+        offsets
+    }
+}
+
+impl Minted {
+    /// Moves offsets on to where this epoch ends.
+    pub(crate) fn reach(&self, offsets: &mut Offsets) {
+        for (source, partitions) in &self.ranges {
+            offsets.entry(source.clone()).or_default().extend(partitions.iter().map(|(partition, (_, to))| (*partition, *to)));
+        }
+    }
 }
 
 /// The open ledger.
@@ -36,9 +87,15 @@ pub struct Ledger {
     file: File,
     path: PathBuf,
     last: u64,
+    /// Epochs in the file.
+    rows: usize,
     id: uuid::Uuid,
+    plan: String,
     _lock: File,
 }
+
+/// Epochs of a file that is worth shortening.
+const LONG: usize = 2_000;
 
 impl Ledger {
     /// Opens the ledger of a run folder, and returns the epochs minted before.
@@ -47,7 +104,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`StreamError::Locked`] if another process runs on the folder; [`StreamError::Damaged`] if a line before the last one is not what was written.
-    pub fn open(folder: &Path, plan: &str) -> Result<(Self, Vec<Minted>), StreamError> {
+    pub fn open(folder: &Path, plan: &str) -> Result<(Self, Book), StreamError> {
         let io = |source: std::io::Error| StreamError::Io { path: folder.display().to_string(), source };
         std::fs::create_dir_all(folder).map_err(io)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(io)?;
@@ -61,50 +118,39 @@ impl Ledger {
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(io)?;
-        let (documents, good) = lines(&text, &path)?;
-        let head = documents.first().and_then(|document| serde_json::from_slice::<Head>(document).ok());
-        let kept_id = head.as_ref().map(|head| head.id).unwrap_or_default();
-        let (mut minted, mut keep) = (Vec::new(), good);
-        match head {
-            Some(head) if head.plan == plan => {
-                for document in &documents[1..] {
-                    let row: Minted = serde_json::from_slice(document).map_err(|error| StreamError::Damaged { path: path.display().to_string(), reason: error.to_string() })?;
-                    minted.push(row);
-                }
+        let (book, good) = book(&text, &path)?;
+        let (book, keep) = match book {
+            Some(book) if book.plan == plan => (book, good),
+            Some(other) => {
+                std::fs::copy(&path, folder.join(format!("ledger.{}", other.plan))).map_err(io)?;
+                (Book::default(), 0)
             }
-            Some(head) => {
-                std::fs::copy(&path, folder.join(format!("ledger.{}", head.plan))).map_err(io)?;
-                keep = 0;
-            }
-            None => keep = 0,
-        }
+            None => (Book::default(), 0),
+        };
         file.set_len(keep as u64).map_err(io)?;
         file.seek(SeekFrom::End(0)).map_err(io)?;
-        let last = minted.last().map_or(0, |row: &Minted| row.epoch);
-        let id = if keep == 0 { uuid::Uuid::now_v7() } else { kept_id };
-        let mut ledger = Self { file, path, last, id, _lock: lock };
+        let id = if keep == 0 { uuid::Uuid::now_v7() } else { book.id.parse().unwrap_or_default() };
+        let book = Book { plan: plan.to_owned(), id: id.to_string(), ..book };
+        let mut ledger = Self { file, path, last: book.last(), rows: book.minted.len(), id, plan: plan.to_owned(), _lock: lock };
         if keep == 0 {
-            ledger.append(&Head { plan: plan.to_owned(), format: 1, id })?;
+            let head = line(&Head { plan: plan.to_owned(), format: 1, id, base: 0, offsets: Offsets::new() });
+            ledger.write(&head)?;
         }
-        Ok((ledger, minted))
+        Ok((ledger, book))
     }
 
-    /// What a run folder's ledger holds, without taking it: its plan and its epochs; `None` if there is none.
+    /// What a run folder's ledger holds, without taking it; `None` if there is none.
     ///
     /// # Errors
     /// As [`Ledger::open`], but for the lock.
-    pub fn read(folder: &Path) -> Result<Option<(String, Vec<Minted>)>, StreamError> {
+    pub fn read(folder: &Path) -> Result<Option<Book>, StreamError> {
         let path = folder.join("ledger");
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StreamError::Io { path: path.display().to_string(), source }),
         };
-        let (documents, _) = lines(&text, &path)?;
-        let Some(head) = documents.first().and_then(|document| serde_json::from_slice::<Head>(document).ok()) else { return Ok(None) };
-        let minted = documents[1..].iter().map(|document| serde_json::from_slice(document)).collect::<Result<_, _>>();
-        let minted = minted.map_err(|error| StreamError::Damaged { path: path.display().to_string(), reason: error.to_string() })?;
-        Ok(Some((head.plan, minted)))
+        Ok(book(&text, &path)?.0)
     }
 
     /// What names it: epochs of another ledger are other epochs.
@@ -119,18 +165,65 @@ impl Ledger {
     /// The file system's; nothing was minted then.
     pub fn mint(&mut self, ranges: BTreeMap<String, BTreeMap<u32, (u64, u64)>>) -> Result<Minted, StreamError> {
         let row = Minted { epoch: self.last + 1, ranges };
-        self.append(&row)?;
+        self.write(&line(&row))?;
         self.last = row.epoch;
+        self.rows += 1;
         Ok(row)
     }
 
-    fn append(&mut self, document: &impl Serialize) -> Result<(), StreamError> {
-        let text = serde_json::to_string(document).expect("a ledger row is JSON");
-        let line = format!("{} {text}\n", checksum(text.as_bytes()));
+    /// Drops epochs up to `base`, which a snapshot has, if that makes the file much shorter.
+    ///
+    /// # Errors
+    /// The file system's; the ledger is as it was then.
+    pub fn shorten(&mut self, base: u64) -> Result<(), StreamError> {
+        if self.rows < LONG || (self.last - base.min(self.last)) as usize > self.rows / 2 {
+            return Ok(());
+        }
         let io = |source: std::io::Error| StreamError::Io { path: self.path.display().to_string(), source };
-        self.file.write_all(line.as_bytes()).map_err(io)?;
+        let text = std::fs::read(&self.path).map_err(io)?;
+        let Some(book) = book(&text, &self.path)?.0.filter(|book| book.base < base) else { return Ok(()) };
+        let head = Head { plan: self.plan.clone(), format: 1, id: self.id, base, offsets: book.offsets_at(base) };
+        let mut short = line(&head);
+        let rest: Vec<&Minted> = book.minted.iter().filter(|row| row.epoch > base).collect();
+        rest.iter().for_each(|row| short.extend(line(row)));
+        let beside = self.path.with_extension("new");
+        let mut file = File::create(&beside).map_err(io)?;
+        file.write_all(&short).map_err(io)?;
+        file.sync_all().map_err(io)?;
+        crash::point(Point::LedgerShortened);
+        std::fs::rename(&beside, &self.path).map_err(io)?;
+        if let Some(folder) = self.path.parent() {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+        }
+        self.file = file;
+        self.rows = rest.len();
+        Ok(())
+    }
+
+    fn write(&mut self, line: &[u8]) -> Result<(), StreamError> {
+        let io = |source: std::io::Error| StreamError::Io { path: self.path.display().to_string(), source };
+        if crash::here(Point::LedgerTorn) {
+            self.file.write_all(&line[..line.len() / 2]).map_err(io)?;
+            crash::die();
+        }
+        self.file.write_all(line).map_err(io)?;
         self.file.sync_data().map_err(io)
     }
+}
+
+/// A document as the file has it.
+fn line(document: &impl Serialize) -> Vec<u8> {
+    let text = serde_json::to_string(document).expect("a ledger row is JSON");
+    format!("{} {text}\n", checksum(text.as_bytes())).into_bytes()
+}
+
+/// What the file's whole lines hold, and how many bytes those take; `None` without a head.
+fn book(text: &[u8], path: &Path) -> Result<(Option<Book>, usize), StreamError> {
+    let (documents, good) = lines(text, path)?;
+    let Some(head) = documents.first().and_then(|document| serde_json::from_slice::<Head>(document).ok()) else { return Ok((None, 0)) };
+    let minted = documents[1..].iter().map(|document| serde_json::from_slice(document)).collect::<Result<_, _>>();
+    let minted = minted.map_err(|error| StreamError::Damaged { path: path.display().to_string(), reason: error.to_string() })?;
+    Ok((Some(Book { plan: head.plan, id: head.id.to_string(), base: head.base, offsets: head.offsets, minted }), good))
 }
 
 fn checksum(bytes: &[u8]) -> String {
@@ -172,7 +265,7 @@ mod tests {
     fn gives_back_what_was_minted_and_drops_only_a_torn_end() {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut ledger, before) = Ledger::open(folder.path(), "p1").expect("a ledger");
-        assert!(before.is_empty());
+        assert!(before.minted.is_empty());
         let rows: Vec<Minted> = (1..=3).map(|to| ledger.mint(ranges(to)).expect("an epoch")).collect();
         assert!(matches!(Ledger::open(folder.path(), "p1"), Err(StreamError::Locked { .. })));
         drop(ledger);
@@ -181,7 +274,7 @@ mod tests {
         for cut in 1..40 {
             std::fs::write(&path, &whole[..whole.len() - cut]).expect("a write");
             let (mut ledger, before) = Ledger::open(folder.path(), "p1").expect("a ledger");
-            assert_eq!(before, rows[..2], "cut by {cut}");
+            assert_eq!(before.minted, rows[..2], "cut by {cut}");
             assert_eq!(ledger.mint(ranges(3)).expect("an epoch"), rows[2]);
         }
         let mut spoilt = whole.clone();
@@ -191,7 +284,30 @@ mod tests {
         assert!(matches!(Ledger::open(folder.path(), "p1"), Err(StreamError::Damaged { .. })));
         std::fs::write(&path, &whole).expect("a write");
         let (_, before) = Ledger::open(folder.path(), "p2").expect("a ledger");
-        assert!(before.is_empty(), "another plan starts anew");
+        assert!(before.minted.is_empty(), "another plan starts anew");
         assert!(folder.path().join("ledger.p1").exists());
+    }
+    #[test]
+    fn is_shortened_to_what_a_snapshot_lacks() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut ledger, _) = Ledger::open(folder.path(), "p1").expect("a ledger");
+        // A file that long as it would have been written, without a sync for each line.
+        let rows: Vec<u8> = (1..=LONG as u64).flat_map(|epoch| line(&Minted { epoch, ranges: ranges(epoch) })).collect();
+        ledger.write(&rows).expect("lines");
+        let id = ledger.id();
+        drop(ledger);
+        let (mut ledger, book) = Ledger::open(folder.path(), "p1").expect("a ledger");
+        assert_eq!(book.last(), LONG as u64);
+        ledger.shorten(10).expect("nothing to do");
+        assert_eq!(Ledger::read(folder.path()).expect("a ledger").expect("one").base, 0, "too little would be saved");
+        ledger.shorten(LONG as u64 - 2).expect("a shorter one");
+        let next = ledger.mint(ranges(77)).expect("an epoch");
+        drop(ledger);
+        let (ledger, book) = Ledger::open(folder.path(), "p1").expect("a ledger");
+        assert_eq!((book.base, book.last(), ledger.id()), (LONG as u64 - 2, LONG as u64 + 1, id));
+        assert_eq!(book.minted.len(), 3);
+        assert_eq!(book.minted[2], next);
+        assert_eq!(book.offsets["words"][&0], LONG as u64 - 2);
+        assert_eq!(book.offsets_at(u64::MAX)["words"][&0], 77);
     }
 }

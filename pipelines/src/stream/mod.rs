@@ -10,20 +10,28 @@
 //! keeps.
 //! After a crash: the ledger is whole but for a torn last line that was never fed; `sink` says what each kind of sink holds.
 
+mod ask;
 mod cases;
+mod crash;
 mod decode;
 mod engine;
 mod interactions;
 mod ledger;
 mod models;
 mod read;
+mod repair;
 mod run;
 mod sink;
+mod snapshot;
 
+pub use ask::{Answer, ask, window};
 pub use cases::{Verdict, test};
-pub use ledger::{Ledger, Minted};
+pub use crash::{POINTS, die_at};
+pub use ledger::{Book, Ledger, Minted};
 pub use models::Embedders;
-pub use run::{Progress, Report, RunConfig, RunParts, run};
+pub use snapshot::{Snapshot, snapshots};
+pub use repair::{Repaired, repair};
+pub use run::{Backfill, Progress, Report, RunConfig, RunParts, run};
 
 use ajatus_kafka::LogError;
 use ajatus_memory::postgres::StoreError;

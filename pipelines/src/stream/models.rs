@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::StreamError;
+use super::crash::{self, Point};
 
 /// Models by the name that the file gives them.
 pub type Embedders = BTreeMap<String, Arc<dyn Embedder>>;
@@ -73,6 +74,17 @@ impl RunModels {
         Ok(Self { shared: Arc::new(Shared { embedders, limits, memo: Mutex::new(memo), handle }) })
     }
 
+    /// Answers from the memo of a run folder alone: nothing is asked and nothing is written.
+    pub(crate) fn reading(folder: Option<&Path>, script: &Script, handle: Handle) -> Result<Self, StreamError> {
+        let models = Self::open(None, script, Embedders::new(), handle)?;
+        let path = folder.map(|folder| folder.join("memo"));
+        if let Some(path) = path.filter(|path| path.exists()) {
+            let bytes = std::fs::read(&path).map_err(|source| StreamError::Io { path: path.display().to_string(), source })?;
+            models.shared.memo.lock().unwrap_or_else(PoisonError::into_inner).learn(&bytes);
+        }
+        Ok(models)
+    }
+
     /// One for another thread; all share the memo.
     pub(crate) fn another(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
@@ -112,7 +124,9 @@ impl Shared {
             let fresh = self.ask(model, task, open.iter().map(|at| &job.requests[*at]));
             let good: Vec<(&Row, &Row)> =
                 open.iter().zip(&fresh).filter_map(|(at, answer)| answer.as_ref().ok().map(|answer| (&job.requests[*at], answer))).collect();
+            crash::point(Point::Answered);
             let recorded = self.memo.lock().unwrap_or_else(PoisonError::into_inner).record(model, &good);
+            crash::point(Point::Recorded);
             for (at, answer) in open.into_iter().zip(fresh) {
                 answers[at] = Some(match &recorded {
                     Ok(()) => answer,
@@ -169,6 +183,15 @@ impl Memo {
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io)?;
+        let good = self.learn(&bytes);
+        file.set_len(good as u64).map_err(io)?;
+        file.seek(SeekFrom::End(0)).map_err(io)?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Takes in whole lines; how many bytes those take.
+    fn learn(&mut self, bytes: &[u8]) -> usize {
         let mut good = 0;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let Some(line_read) = line.strip_suffix(b"\n").and_then(|text| serde_json::from_slice::<Line>(text).ok()) else { break };
@@ -178,10 +201,7 @@ impl Memo {
             self.known.entry(key).or_insert(line_read.answer);
             good += line.len();
         }
-        file.set_len(good as u64).map_err(io)?;
-        file.seek(SeekFrom::End(0)).map_err(io)?;
-        self.file = Some(file);
-        Ok(())
+        good
     }
 
     fn record(&mut self, model: &str, answers: &[(&Row, &Row)]) -> std::io::Result<()> {
@@ -197,6 +217,10 @@ impl Memo {
             lines.push(b'\n');
         }
         if let Some(file) = &mut self.file {
+            if !lines.is_empty() && crash::here(Point::MemoTorn) {
+                file.write_all(&lines[..lines.len() / 2])?;
+                crash::die();
+            }
             file.write_all(&lines)?;
             file.sync_data()?;
         }

@@ -91,11 +91,43 @@ impl Reader {
         }
     }
 
+    /// Where reading ends for now, per partition; nothing: at the end. A partition that is not named is not read.
+    pub(crate) fn until(&mut self, offsets: Option<&BTreeMap<u32, u64>>) {
+        match self {
+            Self::Lines(lines) => lines.until = offsets.map(|offsets| offsets.get(&0).copied().unwrap_or(0)),
+            Self::Parquet(parquet) => parquet.until = offsets.map(|offsets| offsets.get(&0).copied().unwrap_or(0)),
+            Self::Topic(topic) => topic.until = offsets.cloned(),
+        }
+    }
+
+    /// The partitions, each with where it begins and where it ends now.
+    pub(crate) fn bounds(&self) -> Result<BTreeMap<u32, (u64, u64)>, StreamError> {
+        match self {
+            Self::Lines(lines) => Ok(BTreeMap::from([(0, (lines.start, lines.size))])),
+            Self::Parquet(parquet) => Ok(BTreeMap::from([(0, (0, parquet.rows))])),
+            Self::Topic(topic) => topic.handle.block_on(async {
+                let mut bounds = BTreeMap::new();
+                for partition in topic.next.keys() {
+                    let start = topic.log.start_offset(&topic.topic, *partition).await?;
+                    bounds.insert(*partition, (start, topic.log.end_offset(&topic.topic, *partition).await?));
+                }
+                Ok(bounds)
+            }),
+        }
+    }
+
     /// Reads on, `most` records at most; nothing at the end.
     pub(crate) fn read(&mut self, most: usize) -> Result<Vec<Batch>, StreamError> {
         match self {
-            Self::Lines(lines) => Ok(lines.read(most, None)?.into_iter().collect()),
-            Self::Parquet(parquet) => Ok(parquet.read(most)?.into_iter().collect()),
+            Self::Lines(lines) => Ok(lines.read(most, lines.until)?.into_iter().collect()),
+            Self::Parquet(parquet) => {
+                let left = parquet.until.map_or(u64::MAX, |until| until.saturating_sub(parquet.at));
+                let most = usize::try_from(left).unwrap_or(usize::MAX).min(most);
+                if most == 0 {
+                    return Ok(Vec::new());
+                }
+                Ok(parquet.read(most)?.into_iter().collect())
+            }
             Self::Topic(topic) => topic.read(most),
         }
     }
@@ -138,6 +170,7 @@ pub(crate) struct Lines {
     at: u64,
     header: Option<Arc<str>>,
     start: u64,
+    until: Option<u64>,
 }
 
 impl Lines {
@@ -153,7 +186,7 @@ impl Lines {
             start = file.read_line(&mut line).map_err(io)? as u64;
             header = Some(Arc::from(line.trim_end_matches(['\n', '\r'])));
         }
-        Ok(Self { file, path: path.clone(), size, at: start, header, start })
+        Ok(Self { file, path: path.clone(), size, at: start, header, start, until: None })
     }
 
     fn lost(&self, wanted: u64) -> StreamError {
@@ -195,6 +228,7 @@ pub(crate) struct Parquet {
     path: PathBuf,
     rows: u64,
     at: u64,
+    until: Option<u64>,
     batches: Option<parquet::arrow::arrow_reader::ParquetRecordBatchReader>,
     pending: Vec<Row>,
     columns: Vec<String>,
@@ -210,6 +244,7 @@ impl Parquet {
             path: PathBuf::from(path),
             rows: 0,
             at: 0,
+            until: None,
             batches: None,
             pending: Vec::new(),
             columns: columns.iter().map(|column| table.columns[*column].name.clone()).collect(),
@@ -272,6 +307,7 @@ pub(crate) struct Topic {
     /// For records that are no documents.
     opener: Option<Opener>,
     appended: tokio::sync::watch::Receiver<u64>,
+    until: Option<BTreeMap<u32, u64>>,
 }
 
 impl Topic {
@@ -287,7 +323,7 @@ impl Topic {
             })?;
             next.insert(partition, offset);
         }
-        Ok(Self { log, handle, topic: topic.to_owned(), next, opener, appended })
+        Ok(Self { log, handle, topic: topic.to_owned(), next, opener, appended, until: None })
     }
 
     fn read(&mut self, most: usize) -> Result<Vec<Batch>, StreamError> {
@@ -295,9 +331,17 @@ impl Topic {
         let share = (most / self.next.len().max(1)).max(1);
         let mut batches = Vec::new();
         for (partition, next) in &mut self.next {
-            let chunk = self.handle.block_on(self.log.read(&self.topic, *partition, *next, share))?;
+            let until = self.until.as_ref().map_or(u64::MAX, |until| until.get(partition).copied().unwrap_or(0));
+            if *next >= until {
+                continue;
+            }
+            let mut chunk = self.handle.block_on(self.log.read(&self.topic, *partition, *next, share))?;
             if chunk.next == *next {
                 continue;
+            }
+            if chunk.next > until {
+                chunk.entries.retain(|entry| entry.offset < until);
+                chunk.next = until;
             }
             let from = *next;
             *next = chunk.next;

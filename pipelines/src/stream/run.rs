@@ -1,8 +1,9 @@
 //! One run: reader, dataflow and sinks, from the ledger's state to the sources' end.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use ajatus_kafka::Log;
 use ajatus_memory::keys::KeyRing;
 use ajatus_memory::postgres::Postgres;
+use ajatus_operators::Told;
 use ajatus_operators::relational::FAULT;
 use ajatus_operators::row::{Cell, Row};
 use ajatus_sql::pipeline::Pipeline;
@@ -20,11 +22,13 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::StreamError;
-use super::engine::{Built, Closed, Engine};
-use super::ledger::{Ledger, Minted};
+use super::crash::{self, Point};
+use super::engine::{Built, Engine, News};
+use super::ledger::{Book, Ledger, Minted};
 use super::models::{Embedders, RunModels};
 use super::read::{Batch, Reader, wait};
 use super::sink::{Delta, Outside, Sink, consolidated};
+use super::snapshot::{Draft, Offsets, Snapshots};
 
 /// How a pipeline runs.
 #[derive(Clone, Debug)]
@@ -41,11 +45,30 @@ pub struct RunConfig {
     pub state: Option<PathBuf>,
     /// Ends when topics are read to where they end now, instead of waiting for more.
     pub bounded: bool,
+    /// Time between two snapshots at least; one that took long waits ten times as long as it took. Default 30 s; zero: none.
+    pub snapshot_every: Duration,
+    /// Epochs between two snapshots, instead of a time. Default none.
+    pub snapshot_epochs: Option<u64>,
+    /// Reads a range first, at a bounded rate. Default none.
+    pub backfill: Option<Backfill>,
+}
+
+/// A range that is read before what is live. What is not named begins at the beginning and ends where the source ends when the run begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backfill {
+    /// `source -> partition -> first offset`.
+    pub from: BTreeMap<String, BTreeMap<u32, u64>>,
+    /// `source -> partition -> offset after the last`.
+    pub to: BTreeMap<String, BTreeMap<u32, u64>>,
+    /// Records a second at most, of all sources together.
+    pub rows_per_second: Option<u32>,
+    /// Ends there instead of going on with what is live.
+    pub stop: bool,
 }
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { name: "pipeline".to_owned(), workers: 1, epoch_rows: 10_000, max_epochs_ahead: 8, state: None, bounded: false }
+        Self { name: "pipeline".to_owned(), workers: 1, epoch_rows: 10_000, max_epochs_ahead: 8, state: None, bounded: false, snapshot_every: Duration::from_secs(30), snapshot_epochs: None, backfill: None }
     }
 }
 
@@ -85,6 +108,8 @@ pub struct Progress {
     pub lag: u64,
     /// Rows in dead letters.
     pub dead_letters: u64,
+    /// Whether a backfill is under way.
+    pub backfilling: bool,
 }
 
 /// What a run did.
@@ -96,7 +121,9 @@ pub struct Report {
     pub changes: u64,
     /// The last epoch.
     pub epochs: u64,
-    /// Epochs that an earlier run had minted.
+    /// The epoch of the snapshot that the run began from; 0 if it began from nothing.
+    pub snapshot: u64,
+    /// Epochs of earlier runs that were read again.
     pub replayed: u64,
     /// Rows in dead letters at the end.
     pub dead_letters: u64,
@@ -111,11 +138,15 @@ struct Counters {
     read: AtomicU64,
     lag: AtomicU64,
     minted: AtomicU64,
+    backfilling: AtomicBool,
 }
 
-/// What the sink side is told of an epoch, in order.
-struct Fed {
-    epoch: u64,
+/// What the sink side is told, in order.
+enum Fed {
+    /// An epoch was fed.
+    Epoch(u64),
+    /// A snapshot is made of an epoch that was fed: how far it had read.
+    Snapshot(u64, Offsets),
 }
 
 /// Runs a pipeline; blocks until its sources end, `stop` is cancelled, or something fails. `tell` hears how far it is.
@@ -131,12 +162,12 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         readers.push((name, Reader::open(table, &columns, parts.log.as_ref(), parts.keys.as_ref(), &parts.handle)?));
         sources.push((table.clone(), columns));
     }
-    let (mut ledger, before) = match &config.state {
+    let (mut ledger, book) = match &config.state {
         Some(folder) => {
-            let (ledger, before) = Ledger::open(folder, &pipeline.hash)?;
-            (Some(ledger), before)
+            let (ledger, book) = Ledger::open(folder, &pipeline.hash)?;
+            (Some(ledger), book)
         }
-        None => (None, Vec::new()),
+        None => (None, Book::default()),
     };
     let outside = Outside {
         log: parts.log.clone(),
@@ -160,11 +191,42 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         built.sources.iter().filter(|(table, _)| table.bad_data == BadData::Fail).map(|(table, _)| format!("source {}", table.name)).collect();
     let (closed_sender, closed) = channel();
     let workers = config.workers.max(1);
-    let engine = Engine::start(workers, Arc::new(built), closed_sender)?;
-    // Everything that every remembering sink has is fed as one time.
-    let applied = sinks.iter().map(Sink::applied).collect::<Result<Vec<_>, _>>()?;
-    let replayed = before.len() as u64;
-    let base = applied.iter().flatten().min().copied().unwrap_or(replayed).min(replayed);
+    // Everything that every remembering sink has is fed as one time, unless a snapshot has it.
+    let mut applied = sinks.iter().map(Sink::applied).collect::<Result<Vec<_>, _>>()?;
+    let snapshots = config.state.as_ref().map(|state| Snapshots::of(state, &pipeline.hash, &outside.ledger));
+    let mut loaded = snapshots.as_ref().and_then(|snapshots| snapshots.newest(book.last(), &progress(&sinks, &applied)));
+    if loaded.is_none() && book.base > 0 {
+        return Err(StreamError::Unsupported {
+            what: format!("the ledger begins after epoch {}, and there is no snapshot that can be read and that every sink has", book.base),
+            hint: "give the run another folder with --state, and its tables another name: it begins anew".to_owned(),
+        });
+    }
+    let mut dead_letters = BTreeMap::new();
+    if let Some(loaded) = &mut loaded {
+        // What a sink was not told of up to the snapshot held nothing for it.
+        applied.iter_mut().flatten().for_each(|applied| *applied = loaded.epoch.max(*applied));
+        for (output, sink) in pipeline.outputs.iter().zip(&mut sinks) {
+            sink.resume(loaded.sink(&output.table.name));
+        }
+        dead_letters.extend(loaded.sink(LETTERS));
+    }
+    let everywhere = applied.iter().flatten().min().copied();
+    let shares = loaded.as_mut().map(|loaded| loaded.shares(workers, false)).transpose()?;
+    let engine = Engine::start(workers, Arc::new(built), closed_sender, shares)?;
+    let start = loaded.map_or_else(Start::default, |loaded| Start { epoch: loaded.epoch, offsets: loaded.offsets });
+    let replayed = book.last().saturating_sub(start.epoch);
+    let base = everywhere.unwrap_or_else(|| book.last()).min(book.last());
+    let busy = Arc::new(AtomicBool::new(false));
+    let saving = Saving {
+        on: snapshots.is_some(),
+        every: config.snapshot_every,
+        epochs: config.snapshot_epochs,
+        busy: Arc::clone(&busy),
+        oldest: Arc::default(),
+        begun: Instant::now(),
+        last: start.epoch,
+    };
+    let oldest = Arc::clone(&saving.oldest);
     let (places, freed) = sync_channel(config.max_epochs_ahead.max(1));
     let (fed_sender, fed) = channel();
     let counters = Arc::new(Counters::default());
@@ -178,11 +240,16 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         counters: Arc::clone(&counters),
         stop: parts.stop.clone(),
         handle: parts.handle.clone(),
+        saving,
+        backfill: config.backfill.clone(),
     };
     let total: u64 = feeder.readers.iter().map(|(_, reader)| reader.size()).sum();
     let feeding = std::thread::Builder::new()
         .name("pipeline-reader".to_owned())
-        .spawn(move || feeder.run(ledger.as_mut(), &before, base))
+        .spawn({
+            let start = start.clone();
+            move || feeder.run(ledger.as_mut(), &book, &start, base)
+        })
         .map_err(|source| StreamError::Io { path: "a thread".to_owned(), source })?;
     let mut collector = Collector {
         sinks: &mut sinks,
@@ -190,10 +257,11 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         waiting: BTreeMap::new(),
         reached: vec![vec![Some(0); pipeline.outputs.len() + 1]; workers],
         strict,
-        dead_letters: BTreeMap::new(),
+        dead_letters,
         letters: config.state.as_ref().map(|folder| folder.join("dead-letters.jsonl")),
         letters_changed: true,
         changes: 0,
+        drafts: Drafts { snapshots, workers, busy, oldest, draft: None, begun: Instant::now() },
     };
     let collected = collector.run(&closed, &fed, &freed, &counters, total, tell);
     if collected.is_err() {
@@ -209,10 +277,17 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         rows: counters.rows.load(Ordering::SeqCst),
         changes,
         epochs: last,
+        snapshot: start.epoch,
         replayed,
         dead_letters: dead_letters.values().map(|count| count.unsigned_abs() as u64).sum(),
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// How far the sinks are that remember it, by name.
+fn progress(sinks: &[Sink], applied: &[Option<u64>]) -> BTreeMap<String, u64> {
+    let known = sinks.iter().zip(applied).filter_map(|(sink, applied)| Some((sink.name()?.to_owned(), (*applied)?)));
+    known.collect()
 }
 
 /// The side that reads and feeds.
@@ -226,13 +301,48 @@ struct Feeder {
     counters: Arc<Counters>,
     stop: CancellationToken,
     handle: Handle,
+    saving: Saving,
+    backfill: Option<Backfill>,
+}
+
+/// Where a run begins: what a snapshot has.
+#[derive(Clone, Debug, Default)]
+struct Start {
+    epoch: u64,
+    offsets: Offsets,
+}
+
+/// When snapshots are made.
+struct Saving {
+    on: bool,
+    every: Duration,
+    epochs: Option<u64>,
+    /// One is being made.
+    busy: Arc<AtomicBool>,
+    /// The epoch of the oldest one that is kept.
+    oldest: Arc<AtomicU64>,
+    begun: Instant,
+    last: u64,
+}
+
+impl Saving {
+    fn due(&self, epoch: u64) -> bool {
+        if !self.on || self.busy.load(Ordering::SeqCst) {
+            return false;
+        }
+        match self.epochs {
+            Some(epochs) => epoch.saturating_sub(self.last) >= epochs.max(1),
+            None => !self.every.is_zero() && self.begun.elapsed() >= self.every,
+        }
+    }
 }
 
 impl Feeder {
-    /// Feeds what was minted before, then what is new; returns the last epoch.
-    fn run(mut self, mut ledger: Option<&mut Ledger>, before: &[Minted], base: u64) -> Result<u64, StreamError> {
-        let mut last = 0;
-        let (old, rest) = before.split_at(usize::try_from(base).unwrap_or(usize::MAX).min(before.len()));
+    /// Feeds what was minted before and is in no snapshot, then what is new; returns the last epoch.
+    fn run(mut self, mut ledger: Option<&mut Ledger>, book: &Book, start: &Start, base: u64) -> Result<u64, StreamError> {
+        let mut last = start.epoch;
+        let rows: Vec<&Minted> = book.minted.iter().filter(|row| row.epoch > start.epoch).collect();
+        let (old, rest) = rows.split_at(rows.partition_point(|row| row.epoch <= base));
         if !old.is_empty() && self.place(base) {
             for row in old {
                 self.again(row, base)?;
@@ -246,22 +356,24 @@ impl Feeder {
             self.again(row, row.epoch)?;
             self.engine.close(row.epoch)?;
         }
-        let mut offsets: BTreeMap<String, BTreeMap<u32, u64>> = BTreeMap::new();
-        for row in before {
+        let mut offsets = start.offsets.clone();
+        for row in rows {
             last = row.epoch;
-            for (source, partitions) in &row.ranges {
-                offsets.entry(source.clone()).or_default().extend(partitions.iter().map(|(partition, (_, to))| (*partition, *to)));
-            }
+            row.reach(&mut offsets);
         }
+        self.begin_backfill(&mut offsets)?;
         for (name, reader) in &mut self.readers {
             reader.seek(offsets.get(name).unwrap_or(&BTreeMap::new()))?;
         }
+        let mut paced = Instant::now();
         let mut measured = Instant::now();
         while !self.stop.is_cancelled() {
             let mut batches: Vec<(usize, Batch)> = Vec::new();
             let mut ranges: BTreeMap<String, BTreeMap<u32, (u64, u64)>> = BTreeMap::new();
+            let rate = self.backfill.as_ref().and_then(|backfill| backfill.rows_per_second);
+            let epoch_rows = rate.map_or(self.epoch_rows, |rate| self.epoch_rows.min(rate.div_ceil(10) as usize).max(1));
             for (source, (name, reader)) in self.readers.iter_mut().enumerate() {
-                let mut left = self.epoch_rows;
+                let mut left = epoch_rows;
                 while left > 0 {
                     let read = reader.read(left)?;
                     if read.is_empty() {
@@ -276,6 +388,17 @@ impl Feeder {
                     }
                 }
             }
+            if batches.is_empty() && self.backfill.is_some() {
+                // All of the range is read: what comes now is live.
+                let backfill = self.backfill.take().unwrap_or_default();
+                self.counters.backfilling.store(false, Ordering::SeqCst);
+                tracing::info!(epoch = last, offsets = ?offsets, "the backfill is done");
+                if backfill.stop {
+                    break;
+                }
+                self.readers.iter_mut().for_each(|(_, reader)| reader.until(None));
+                continue;
+            }
             if batches.is_empty() {
                 if self.readers.iter().all(|(_, reader)| reader.bounded()) || self.bounded {
                     break;
@@ -289,25 +412,100 @@ impl Feeder {
                 measured = Instant::now();
                 self.measure_lag()?;
             }
-            let epoch = match &mut ledger {
-                Some(ledger) => ledger.mint(ranges)?.epoch,
-                None => last + 1,
+            crash::point(Point::Read);
+            let minted = match &mut ledger {
+                Some(ledger) => ledger.mint(ranges)?,
+                None => Minted { epoch: last + 1, ranges },
             };
+            let epoch = minted.epoch;
+            minted.reach(&mut offsets);
             last = epoch;
+            crash::point(Point::Minted);
             self.counters.minted.store(epoch, Ordering::SeqCst);
             if !self.place(epoch) {
                 break;
             }
+            let records: u64 = batches.iter().map(|(_, batch)| batch.records).sum();
             for (source, batch) in batches {
                 self.counters.rows.fetch_add(batch.records, Ordering::Relaxed);
                 if self.readers[source].1.bounded() {
                     self.counters.read.fetch_add(batch.to - batch.from, Ordering::Relaxed);
                 }
                 self.engine.records(epoch, source, batch.payload)?;
+                crash::point(Point::Fed);
+            }
+            if self.saving.due(epoch) {
+                self.save(epoch, &offsets)?;
             }
             self.engine.close(epoch)?;
+            crash::point(Point::Closed);
+            self.pace(records, &mut paced);
+            if let Some(ledger) = &mut ledger {
+                ledger.shorten(self.saving.oldest.load(Ordering::SeqCst))?;
+            }
+        }
+        // A stream that is stopped goes on from here, however long it has run.
+        let endless = !self.bounded && self.readers.iter().any(|(_, reader)| !reader.bounded());
+        if endless && self.saving.on && last > self.saving.last && !self.saving.busy.load(Ordering::SeqCst) {
+            self.save(last, &offsets)?;
         }
         Ok(last)
+    }
+
+    /// Names the range that is read first: what an earlier run has read of it is not read again.
+    fn begin_backfill(&mut self, offsets: &mut Offsets) -> Result<(), StreamError> {
+        let Some(backfill) = &self.backfill else { return Ok(()) };
+        let wrong = |what: String, hint: String| StreamError::Unsupported { what, hint };
+        let sources: Vec<&str> = self.readers.iter().map(|(name, _)| name.as_str()).collect();
+        if let Some(other) = backfill.from.keys().chain(backfill.to.keys()).find(|name| !sources.contains(&name.as_str())) {
+            return Err(wrong(format!("the backfill names source {other:?}"), format!("the file reads {}", sources.join(", "))));
+        }
+        for (name, reader) in &mut self.readers {
+            let bounds = reader.bounds()?;
+            let (from, to) = (backfill.from.get(name), backfill.to.get(name));
+            let named = [from, to].into_iter().flatten().flat_map(BTreeMap::keys);
+            if let Some(other) = named.copied().find(|partition| !bounds.contains_key(partition)) {
+                return Err(wrong(format!("the backfill names partition {other} of {name:?}"), format!("it has {} partitions", bounds.len())));
+            }
+            let at = offsets.entry(name.clone()).or_default();
+            let mut until = BTreeMap::new();
+            for (partition, (start, end)) in bounds {
+                let first = from.and_then(|from| from.get(&partition)).copied().unwrap_or(start);
+                if first < start && !at.contains_key(&partition) {
+                    return Err(StreamError::Gap { place: name.clone(), wanted: first, first: start });
+                }
+                at.entry(partition).or_insert(first);
+                until.insert(partition, to.and_then(|to| to.get(&partition)).copied().unwrap_or(end));
+            }
+            reader.until(Some(&until));
+        }
+        self.counters.backfilling.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Waits so that a backfill reads no faster than it may. What was slow is not made up for by more than a second.
+    fn pace(&self, records: u64, paced: &mut Instant) {
+        let Some(rate) = self.backfill.as_ref().and_then(|backfill| backfill.rows_per_second) else { return };
+        let now = Instant::now();
+        *paced = (*paced).max(now.checked_sub(Duration::from_secs(1)).unwrap_or(now)) + Duration::from_secs_f64(records as f64 / f64::from(rate.max(1)));
+        let pause = paced.saturating_duration_since(now);
+        self.handle.block_on(async {
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        });
+    }
+
+    /// Asks for a snapshot of an epoch after which nothing was fed.
+    fn save(&mut self, epoch: u64, offsets: &Offsets) -> Result<(), StreamError> {
+        self.saving.busy.store(true, Ordering::SeqCst);
+        (self.saving.last, self.saving.begun) = (epoch, Instant::now());
+        // The sinks hear of it before any thread can give its part.
+        if self.fed.send(Fed::Snapshot(epoch, offsets.clone())).is_ok() {
+            self.engine.save(epoch)?;
+        }
+        Ok(())
     }
 
     /// Counts the records behind the ones read.
@@ -324,7 +522,7 @@ impl Feeder {
 
     /// Waits for a place between reader and sinks, and tells the sinks of the epoch; `false` if they are gone.
     fn place(&self, epoch: u64) -> bool {
-        self.places.send(()).is_ok() && self.fed.send(Fed { epoch }).is_ok()
+        self.places.send(()).is_ok() && self.fed.send(Fed::Epoch(epoch)).is_ok()
     }
 
     /// Reads an epoch's offsets again and feeds them at `epoch`.
@@ -338,6 +536,12 @@ impl Feeder {
         }
         Ok(())
     }
+}
+
+/// What waits until its epoch is complete.
+struct Queued {
+    epoch: u64,
+    snapshot: bool,
 }
 
 /// The side that takes what closes.
@@ -355,43 +559,97 @@ struct Collector<'run> {
     letters: Option<PathBuf>,
     letters_changed: bool,
     changes: u64,
+    drafts: Drafts,
+}
+
+/// The part of a snapshot that holds the dead letters.
+const LETTERS: &str = "dead letters";
+
+/// Snapshots being made, one at a time. One that fails is given up with a warning: the run does without.
+struct Drafts {
+    snapshots: Option<Snapshots>,
+    workers: usize,
+    busy: Arc<AtomicBool>,
+    oldest: Arc<AtomicU64>,
+    draft: Option<Draft>,
+    begun: Instant,
+}
+
+impl Drafts {
+    fn begin(&mut self, epoch: u64, offsets: Offsets) {
+        let Some(snapshots) = &self.snapshots else { return };
+        self.begun = Instant::now();
+        let draft = snapshots.draft(epoch, offsets, self.workers);
+        self.draft = self.or_without(draft);
+    }
+
+    fn take(&mut self, worker: usize, told: Told) {
+        let Some(mut draft) = self.draft.take() else { return };
+        let taken = draft.take(worker, told).map(|()| draft);
+        self.draft = self.or_without(taken);
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        let Some(draft) = self.draft.take_if(|draft| draft.whole()) else { return };
+        let finished = draft.finish();
+        if let Some(manifest) = self.or_without(finished) {
+            metrics::histogram!("pipeline_snapshot_seconds").record(self.begun.elapsed().as_secs_f64());
+            tracing::info!(epoch = manifest.epoch, duration_ms = self.begun.elapsed().as_millis() as u64, "a snapshot was made");
+            let kept = self.snapshots.as_ref().and_then(|snapshots| snapshots.list().first().map(|oldest| oldest.epoch));
+            self.oldest.store(kept.unwrap_or_default(), Ordering::SeqCst);
+            self.busy.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn or_without<T>(&self, made: Result<T, StreamError>) -> Option<T> {
+        made.inspect_err(|error| {
+            tracing::warn!(%error, "a snapshot could not be made; the next one is tried in its turn");
+            self.busy.store(false, Ordering::SeqCst);
+        })
+        .ok()
+    }
 }
 
 impl Collector<'_> {
     fn run(
         &mut self,
-        closed: &Receiver<Closed>,
+        closed: &Receiver<News>,
         fed: &Receiver<Fed>,
         freed: &Receiver<()>,
         counters: &Counters,
         total: u64,
         tell: &mut dyn FnMut(&Progress),
     ) -> Result<(), StreamError> {
-        let mut queue: std::collections::VecDeque<Fed> = std::collections::VecDeque::new();
+        let mut queue: VecDeque<Queued> = VecDeque::new();
         let (mut told, mut shown) = (Instant::now(), Instant::now());
         let mut epoch = 0;
         loop {
             match closed.recv_timeout(Duration::from_millis(250)) {
-                Ok(news) => {
+                Ok(News::Closed(news)) => {
                     for (output, time, changes) in news.changes {
                         self.waiting.entry(time).or_default().entry(output).or_default().extend(changes);
                     }
                     self.reached[news.worker] = news.frontiers;
+                }
+                Ok(News::Kept { worker, told }) => {
+                    // What was fed before is heard before.
+                    self.hear(fed, &mut queue);
+                    self.drafts.take(worker, told);
                 }
                 // Nothing new: time to show what there is.
                 Err(RecvTimeoutError::Timeout) => {}
                 // The last worker has ended.
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            while let Ok(next) = fed.try_recv() {
-                queue.push_back(next);
-            }
+            self.hear(fed, &mut queue);
             while queue.front().is_some_and(|front| self.complete(front.epoch)) {
                 let Some(front) = queue.pop_front() else { break };
                 epoch = front.epoch;
-                self.apply(&front)?;
-                // Frees a place; the reader may have ended.
-                freed.try_recv().ok();
+                if self.take(front)? {
+                    // Frees a place; the reader may have ended.
+                    freed.try_recv().ok();
+                }
             }
             // A stream never ends: about once a second, what was applied is made visible.
             if shown.elapsed() > Duration::from_secs(1) {
@@ -408,21 +666,51 @@ impl Collector<'_> {
                     read: (counters.read.load(Ordering::Relaxed), total),
                     lag: counters.lag.load(Ordering::Relaxed),
                     dead_letters: self.dead_letters.len() as u64,
+                    backfilling: counters.backfilling.load(Ordering::Relaxed),
                 };
                 metrics::gauge!("pipeline_epoch_lag").set(progress.epochs_ahead as f64);
                 tell(&progress);
             }
         }
-        while let Ok(next) = fed.try_recv() {
-            queue.push_back(next);
-        }
+        self.hear(fed, &mut queue);
         for front in queue {
             if !self.complete(front.epoch) {
                 return Err(StreamError::Dataflow("it ended before it was through".to_owned()));
             }
-            self.apply(&front)?;
+            self.take(front)?;
         }
         Ok(())
+    }
+
+    /// Takes in what the reader has told. A snapshot is begun at once: the threads give their parts when they like.
+    fn hear(&mut self, fed: &Receiver<Fed>, queue: &mut VecDeque<Queued>) {
+        while let Ok(next) = fed.try_recv() {
+            queue.push_back(match next {
+                Fed::Epoch(epoch) => Queued { epoch, snapshot: false },
+                Fed::Snapshot(epoch, offsets) => {
+                    self.drafts.begin(epoch, offsets);
+                    Queued { epoch, snapshot: true }
+                }
+            });
+        }
+    }
+
+    /// Applies an epoch, or gives what the sinks hold; whether it was an epoch.
+    fn take(&mut self, queued: Queued) -> Result<bool, StreamError> {
+        if !queued.snapshot {
+            crash::point(Point::Through);
+            self.apply(queued.epoch)?;
+            crash::point(Point::Applied);
+            return Ok(true);
+        }
+        let Some(mut draft) = self.drafts.draft.take() else { return Ok(false) };
+        let letters: Box<dyn Iterator<Item = (&Row, isize)>> = Box::new(self.dead_letters.iter().map(|(row, count)| (row, *count)));
+        let held = self.sinks.iter().filter_map(Sink::held).chain([(LETTERS.to_owned(), letters)]);
+        let applied = self.sinks.iter().map(Sink::applied).collect::<Result<Vec<_>, _>>()?;
+        let taken = draft.sinks(progress(self.sinks, &applied), held).map(|()| draft);
+        self.drafts.draft = self.drafts.or_without(taken);
+        self.drafts.finish();
+        Ok(false)
     }
 
     /// Makes visible what was applied: files are written, and dead letters can be read.
@@ -441,8 +729,16 @@ impl Collector<'_> {
         self.reached.iter().flatten().all(|frontier| frontier.is_none_or(|frontier| epoch < frontier))
     }
 
-    fn apply(&mut self, fed: &Fed) -> Result<(), StreamError> {
-        let mut changes = self.waiting.remove(&fed.epoch).unwrap_or_default();
+    fn apply(&mut self, epoch: u64) -> Result<(), StreamError> {
+        // Rows that are always there were said before the first epoch.
+        let later = self.waiting.split_off(&(epoch + 1));
+        let mut changes: BTreeMap<usize, Delta> = BTreeMap::new();
+        for (output, delta) in std::mem::replace(&mut self.waiting, later).into_values().flatten() {
+            match changes.entry(output) {
+                Entry::Vacant(place) => drop(place.insert(delta)),
+                Entry::Occupied(mut held) => held.get_mut().extend(delta),
+            }
+        }
         let faults = consolidated(changes.remove(&self.sinks.len()).unwrap_or_default());
         for (row, diff) in faults {
             let cells = row.cells(&FAULT);
@@ -461,8 +757,9 @@ impl Collector<'_> {
             let Some(delta) = changes.remove(&output) else { continue };
             self.changes += delta.len() as u64;
             // A sink that remembers nothing takes everything, also what it had once.
-            let history = self.applied[output].is_some_and(|applied| applied >= fed.epoch);
-            sink.apply(fed.epoch, delta, history)?;
+            let history = self.applied[output].is_some_and(|applied| applied >= epoch);
+            sink.apply(epoch, delta, history)?;
+            crash::point(Point::BetweenSinks);
         }
         Ok(())
     }

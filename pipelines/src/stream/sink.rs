@@ -23,6 +23,7 @@ use arrow::datatypes::DataType;
 use tokio::runtime::Handle;
 
 use super::StreamError;
+use super::crash::{self, Point};
 
 /// Rows with how often more.
 pub(crate) type Delta = Vec<(Row, isize)>;
@@ -110,6 +111,80 @@ impl Sink {
         }
     }
 
+    /// Its name, if it remembers how far it is.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::File(file) => Some(&file.shape.name),
+            Self::Stdout { shape, .. } | Self::Topic { shape, .. } | Self::Postgres { shape, .. } => Some(&shape.name),
+            Self::Blackhole => None,
+        }
+    }
+
+    /// Compares what is in it with the rows that should be, as of an epoch, and writes the difference unless `dry`: rows that are missing
+    /// or differ, and rows that should not be there.
+    pub(crate) fn repair(&mut self, epoch: u64, rows: &[(Row, isize)], dry: bool) -> Result<(u64, u64), StreamError> {
+        match self {
+            Self::File(file) => file.repair(rows, dry),
+            Self::Topic { shape, log, topic, handle, told } => {
+                let wanted: HashMap<String, String> = shape
+                    .by_key(rows.to_vec())?
+                    .into_iter()
+                    .filter_map(|(key, row)| Some((shape.key_document(&key), json_line(&row?, &shape.names, &shape.types))))
+                    .collect();
+                let (mut missing, mut extra) = (0, 0);
+                let partitions = log.partitions(topic)?;
+                let mut there: HashMap<String, (u32, String)> = HashMap::new();
+                for partition in 0..partitions {
+                    handle.block_on(table_of(log.as_ref(), topic, partition, &mut there))?;
+                }
+                let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
+                for (key, row) in shape.by_key(rows.to_vec())? {
+                    let document = shape.key_document(&key);
+                    if there.get(&document).map(|(_, value)| value) != wanted.get(&document) {
+                        missing += 1;
+                        let value = row.map(|row| json_line(&row, &shape.names, &shape.types).into_bytes());
+                        records.entry(shape.partition(&key, partitions)).or_default().push(Record { key: document.into_bytes(), value });
+                    }
+                }
+                for (document, (partition, _)) in there.iter().filter(|(document, _)| !wanted.contains_key(*document)) {
+                    extra += 1;
+                    records.entry(*partition).or_default().push(Record { key: document.clone().into_bytes(), value: None });
+                }
+                if !dry {
+                    for (partition, records) in records {
+                        handle.block_on(log.append(topic, partition, records))?;
+                    }
+                    told.write(epoch)?;
+                }
+                Ok((missing, extra))
+            }
+            Self::Postgres { shape, db, table, handle } => {
+                let documents: Vec<serde_json::Value> = shape
+                    .by_key(rows.to_vec())?
+                    .into_values()
+                    .flatten()
+                    .map(|row| serde_json::Value::Object(shape.for_postgres(&row)))
+                    .collect();
+                Ok(handle.block_on(db.repair_sink(table, epoch, &documents, dry))?)
+            }
+            Self::Stdout { shape, .. } => Err(StreamError::Unsupported { what: format!("sink {:?} is printed", shape.name), hint: "what was printed cannot be taken back".to_owned() }),
+            Self::Blackhole => Err(StreamError::Unsupported { what: "a blackhole holds nothing".to_owned(), hint: "there is nothing to repair".to_owned() }),
+        }
+    }
+
+    /// What it holds, where nothing outside of the run holds it; a snapshot has it then.
+    pub(crate) fn held(&self) -> Option<(String, Box<dyn Iterator<Item = (&Row, isize)> + '_>)> {
+        let Self::File(file) = self else { return None };
+        Some((file.shape.name.clone(), Box::new(file.rows.iter().map(|(row, count)| (row, *count)))))
+    }
+
+    /// Takes up what a snapshot has of it.
+    pub(crate) fn resume(&mut self, rows: Vec<(Row, isize)>) {
+        if let Self::File(file) = self {
+            file.rows = rows.into_iter().collect();
+        }
+    }
+
     /// Brings an epoch in. `history` says that the epoch was applied by an earlier run, and is only told again.
     pub(crate) fn apply(&mut self, epoch: u64, delta: Delta, history: bool) -> Result<(), StreamError> {
         match self {
@@ -138,8 +213,7 @@ impl Sink {
                 let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
                 for (key, row) in shape.by_key(delta)? {
                     let document = shape.key_document(&key);
-                    #[expect(clippy::cast_possible_truncation, reason = "below the number of partitions")]
-                    let partition = (key.route() % u64::from(partitions)) as u32;
+                    let partition = shape.partition(&key, partitions);
                     let value = row.map(|row| json_line(&row, &shape.names, &shape.types).into_bytes());
                     records.entry(partition).or_default().push(Record { key: document.into_bytes(), value });
                 }
@@ -156,7 +230,7 @@ impl Sink {
                         None => deletes.push(serde_json::Value::Object(shape.key_value(&key))),
                     }
                 }
-                handle.block_on(db.apply_sink(table, epoch, upserts, deletes))?;
+                handle.block_on(db.apply_sink_with(table, epoch, upserts, deletes, || crash::point(Point::Transaction)))?;
                 Ok(())
             }
         }
@@ -169,6 +243,27 @@ impl Sink {
             _ => Ok(()),
         }
     }
+}
+
+/// What a topic's partition means: the last value of each key.
+async fn table_of(log: &dyn Log, topic: &str, partition: u32, table: &mut HashMap<String, (u32, String)>) -> Result<(), StreamError> {
+    let mut at = log.start_offset(topic, partition).await?;
+    let end = log.end_offset(topic, partition).await?;
+    while at < end {
+        let chunk = log.read(topic, partition, at, 5_000).await?;
+        if chunk.next == at {
+            break;
+        }
+        at = chunk.next;
+        for entry in chunk.entries {
+            let key = String::from_utf8_lossy(&entry.key).into_owned();
+            match entry.value {
+                Some(value) => drop(table.insert(key, (partition, String::from_utf8_lossy(&value).into_owned()))),
+                None => drop(table.remove(&key)),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Which epoch was the last that a sink without a memory of its own was told, in a file of the run folder. Written after the sink has it:
@@ -196,6 +291,7 @@ impl Told {
 
     fn write(&mut self, epoch: u64) -> Result<(), StreamError> {
         use std::os::unix::fs::FileExt as _;
+        crash::point(Point::Untold);
         let Some(file) = &self.file else { return Ok(()) };
         let io = |source: std::io::Error| StreamError::Io { path: "the run folder".to_owned(), source };
         // Of one length, so that an old line is covered whole.
@@ -260,6 +356,13 @@ impl Shape {
         json_value(key, &names, &types)
     }
 
+    /// Where records of a key go.
+    fn partition(&self, key: &Row, partitions: u32) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "below the number of partitions")]
+        let partition = (key.route() % u64::from(partitions)) as u32;
+        partition
+    }
+
     fn key_document(&self, key: &Row) -> String {
         serde_json::Value::Object(self.key_value(key)).to_string()
     }
@@ -303,6 +406,42 @@ impl FileSink {
                 }
             }
         }
+    }
+
+    /// Lines that are missing, and lines that should not be there; a Parquet file has none, and is written anew.
+    fn repair(&mut self, rows: &[(Row, isize)], dry: bool) -> Result<(u64, u64), StreamError> {
+        let lines = |path: &Path| -> Result<HashMap<Vec<u8>, i64>, StreamError> {
+            let text = match std::fs::read(path) {
+                Ok(text) => text,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+                Err(source) => return Err(StreamError::Io { path: path.display().to_string(), source }),
+            };
+            let mut lines: HashMap<Vec<u8>, i64> = HashMap::new();
+            text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).for_each(|line| *lines.entry(line.to_vec()).or_default() += 1);
+            Ok(lines)
+        };
+        let mut counts = if self.format == FileFormat::Parquet { HashMap::new() } else { lines(&self.path)? };
+        let place = self.path.clone();
+        self.rows = rows.iter().cloned().collect();
+        self.dirty = true;
+        // Written as a run writes it, beside its place if only looked at.
+        if dry {
+            let mut beside = place.as_os_str().to_owned();
+            beside.push(".repair");
+            self.path = PathBuf::from(beside);
+        }
+        self.write()?;
+        if self.format != FileFormat::Parquet {
+            for (line, count) in lines(&self.path)? {
+                *counts.entry(line).or_default() -= count;
+            }
+        }
+        if dry {
+            std::fs::remove_file(&self.path).map_err(|source| StreamError::Io { path: self.path.display().to_string(), source })?;
+            self.path = place;
+        }
+        let sum = |sign: i64| counts.values().map(|count| (count * sign).max(0).unsigned_abs()).sum();
+        Ok((sum(-1), sum(1)))
     }
 
     /// Writes the file beside its place, syncs it, and renames it.
@@ -392,7 +531,10 @@ fn write_file(path: &Path, format: FileFormat, shape: &Shape, rows: &[(&Row, isi
     }
     let file = out.into_inner().map_err(|error| io(error.into_error()))?;
     file.sync_all().map_err(io)?;
-    std::fs::rename(&beside, path).map_err(io)
+    crash::point(Point::FileBeside);
+    std::fs::rename(&beside, path).map_err(io)?;
+    crash::point(Point::FileRenamed);
+    Ok(())
 }
 
 /// A row's values as CSV has them.
