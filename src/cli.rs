@@ -204,6 +204,19 @@ pub(crate) struct PipelineRunArgs {
     /// Epochs between two snapshots, instead of a time.
     #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) snapshot_epochs: Option<u64>,
+    /// Run as one of several processes: a file with an address `host:port` of each, a line each, the same for all. Rows travel between
+    /// these addresses, so their network must be private. All see one --state folder; topics must lie in Kafka.
+    #[arg(long, value_name = "FILE", requires = "process", requires = "control")]
+    pub(crate) hosts: Option<PathBuf>,
+    /// Which of the processes this is, from 0; the first one leads, reads files and writes the sinks.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) process: Option<u16>,
+    /// The address at which the first process tells the others what to do.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) control: Option<String>,
+    /// Run as a child process, and start it again when it dies: it goes on from the last snapshot.
+    #[arg(long)]
+    pub(crate) supervise: bool,
     /// For tests: end the process by SIGKILL at the TIMEth passing of a point of the commit order.
     #[arg(long, hide = true, value_name = "POINT:TIME", value_parser = crash_point)]
     pub(crate) crash_at: Option<(u32, u32)>,

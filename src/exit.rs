@@ -37,6 +37,14 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// How a process of ours ended; a number that is none of these is a failure.
+    pub(crate) fn of_code(code: Option<i32>) -> Self {
+        let all = [Self::Done, Self::Failed, Self::Usage, Self::Partly, Self::Unavailable, Self::Unusable, Self::Interrupted];
+        all.into_iter().find(|exit| code == Some(i32::from(exit.code()))).unwrap_or(Self::Failed)
+    }
+}
+
 /// An error that chooses its exit code; anything else ends with [`Exit::Failed`].
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]

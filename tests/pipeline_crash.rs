@@ -11,7 +11,7 @@ use ajatus_pipelines::stream::POINTS;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
-use support::{Ajatus, stderr};
+use support::{Ajatus, cluster, stderr};
 
 /// A join, two groups, a window, a top list and a distinct, into three files and a printed sink that is told each epoch.
 const SHOP: &str = r"
@@ -102,7 +102,7 @@ fn killed_at_each_point_of_the_commit_order_it_ends_as_one_batch_does() {
     let rows = 3_000;
     let truth = batch(rows);
     let mut random = SmallRng::seed_from_u64(5);
-    for point in (1..=POINTS).filter(|point| ![6, 7, 8, 11, 20].contains(point)) {
+    for point in (1..=POINTS).filter(|point| ![6, 7, 8, 11, 20, 21].contains(point)) {
         // Files are written at the end only, and a snapshot has few parts: the later times are for what every epoch passes.
         let times = if (14..=15).contains(&point) { vec![1, 2] } else if point >= 16 { vec![1, 3] } else { vec![1, random.random_range(3..40)] };
         for time in times {
@@ -209,6 +209,56 @@ fn goes_on_from_a_snapshot_without_the_records_before_it_and_without_a_damaged_o
     let report = finish(&ajatus, &run);
     let before: u64 = folders[0].file_name().expect("a name").to_string_lossy().parse().expect("an epoch");
     assert_eq!(report["snapshot"], before, "{report}");
+    assert_eq!(contents(&ajatus, &FILES), truth.0);
+}
+
+#[test]
+fn a_supervisor_starts_it_again_after_a_death_and_after_a_workers_panic() {
+    let rows = 3_000;
+    let truth = batch(rows);
+    for (at, signal) in [("13:20", "signal: 9"), ("21:40", "signal: 6")] {
+        let (ajatus, file) = shop(rows);
+        let file = file.display().to_string();
+        let output = ajatus.run(&["pipeline", "run", &file, "--epoch-rows", "50", "--snapshot-epochs", "7", "--state", "state", "--supervise", "--workers", "2", "--crash-at", at]);
+        assert_eq!(output.status.code(), Some(3), "bad records make it 3: {}", stderr(&output));
+        assert!(stderr(&output).contains(signal) && stderr(&output).contains("started again"), "{}", stderr(&output));
+        assert_eq!(contents(&ajatus, &FILES), truth.0, "died at {at}");
+    }
+    // What is wrong with the command line is not tried again.
+    let (ajatus, _) = shop(1);
+    let output = ajatus.run(&["pipeline", "run", "nothing.sql", "--supervise"]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("started again"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_cluster_loses_a_process_ends_and_goes_on_with_another_number_of_processes() {
+    let rows = 30_000;
+    let truth = batch(rows);
+    let (ajatus, file) = shop(rows);
+    let file = file.display().to_string();
+    let ledger = ajatus.data().parent().expect("a folder").join("state/ledger");
+    let epochs = || std::fs::read_to_string(&ledger).map_or(0, |text| text.lines().count());
+    let run = ["pipeline", "run", &file, "--epoch-rows", "50", "--snapshot-epochs", "40", "--state", "state", "--workers", "2"];
+    for until in [90, 220] {
+        let mut processes = cluster(&ajatus, &run, 2);
+        while epochs() < until && matches!(processes[0].try_wait(), Ok(None)) {
+            std::thread::yield_now();
+        }
+        assert!(matches!(processes[0].try_wait(), Ok(None)), "it was not through yet");
+        processes[1].kill().expect("SIGKILL");
+        for process in &mut processes {
+            assert!(!process.wait().expect("it ends, because it has lost another").success());
+        }
+    }
+    let mut processes = cluster(&ajatus, &run, 3);
+    let ended: Vec<Option<i32>> = processes.iter_mut().map(|process| process.wait().expect("it ends").code()).collect();
+    assert_eq!(ended, [Some(3), Some(0), Some(0)], "the first one has the bad records");
+    assert_eq!(contents(&ajatus, &FILES), truth.0);
+    assert_eq!(letters(&ajatus, "cluster", "state"), truth.1);
+    // And alone again, from a snapshot of six threads.
+    let alone = finish(&ajatus, &run);
+    assert!(alone["snapshot"].as_u64().expect("an epoch") > 0 && alone["rows"] == 0, "{alone}");
     assert_eq!(contents(&ajatus, &FILES), truth.0);
 }
 

@@ -1,5 +1,5 @@
 //! A pipeline from topic to topic on a real Apache Kafka, killed at random points: the table that its records mean is that of one
-//! batch over the same offsets. The test starts the broker on loopback and stops it by pid.
+//! batch over the same offsets, also where two processes share the partitions. The test starts the broker on loopback and stops it by pid.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
-use support::Ajatus;
+use support::{Ajatus, cluster};
 
 /// A broker on a folder; stopped when dropped.
 struct Broker {
@@ -92,8 +92,10 @@ fn killed_between_topics_of_a_real_broker_it_means_the_same_table_as_one_batch()
         child.wait().expect("it ended");
     }
     assert!(killed >= 2, "{killed} runs were killed: make the file longer");
-    // With another number of workers: the ledger knows of none.
-    ajatus.json(&[&run[..], &["--workers", "2"]].concat());
+    // As two processes that share the partitions: the ledger knows of no number of workers.
+    let folder = ajatus.data().join("pipelines/count").display().to_string();
+    let ended: Vec<Option<i32>> = cluster(&ajatus, &[&run[..], &["--state", &folder]].concat(), 2).iter_mut().map(|process| process.wait().expect("it ends").code()).collect();
+    assert_eq!(ended, [Some(0), Some(0)]);
     ajatus.json(&["pipeline", "run", &show, "--config", &config, "--bounded"]);
     let shown = std::fs::read_to_string(ajatus.data().parent().expect("a folder").join("shown.jsonl")).expect("the sink's file");
     let got: BTreeMap<String, i64> = shown

@@ -8,6 +8,8 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::Operator as _;
 
+use crate::row::Row;
+
 /// Calls `closed` with the consolidated changes of every complete time, in order, and the frontier reached (`None`: nothing
 /// more will come); also when the frontier moved without changes.
 ///
@@ -32,6 +34,16 @@ where
     F: FnMut(Vec<(u64, Vec<(D, isize)>)>, Option<u64>) + 'static,
 {
     close(changes, Pipeline, closed)
+}
+
+/// As [`emit_here`], after the changes have gone to the first `workers` workers: those of the process that writes them down.
+pub fn emit_among<'scope, F>(changes: VecCollection<'scope, u64, Row, isize>, workers: u64, closed: F) -> timely::dataflow::StreamVec<'scope, u64, ()>
+where
+    F: FnMut(Vec<(u64, Vec<(Row, isize)>)>, Option<u64>) + 'static,
+{
+    // Timely takes the rest by the number of all workers, which is above this one.
+    let route = Exchange::new(move |update: &(Row, u64, isize)| update.0.route() % workers.max(1));
+    close(changes, route, closed)
 }
 
 fn close<'scope, D, P, F>(changes: VecCollection<'scope, u64, D, isize>, pact: P, mut closed: F) -> timely::dataflow::StreamVec<'scope, u64, ()>

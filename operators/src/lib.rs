@@ -14,7 +14,7 @@ pub mod row;
 mod upsert;
 
 pub use activity::{Activity, Speaker, Spoken, count_activity};
-pub use emit::{emit, emit_here};
+pub use emit::{emit, emit_among, emit_here};
 pub use infer::{Answer, Calls, Job, Pack, infer, infer_kept};
 pub use keep::{Entries, Keep, Parts, Resume, Told, Vault, split};
 pub use upsert::{Sequenced, upsert};

@@ -1,6 +1,7 @@
 //! `ajatus pipeline check | explain | graph | test | run | backfill | query | repair | status | dead-letters | reference`.
 
 mod question;
+mod supervise;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ajatus_inference::Embedder;
-use ajatus_pipelines::stream::{Backfill, Embedders, Ledger, Progress, RunConfig, RunParts, StreamError, run as run_stream, snapshots, test as run_cases};
+use ajatus_pipelines::stream::{Backfill, Cluster, Embedders, Ledger, Progress, RunConfig, RunParts, StreamError, run as run_stream, snapshots, test as run_cases};
 use ajatus_sql::diagnostic::{Code, Diagnostic, Source};
 use ajatus_sql::pipeline::Pipeline;
 use ajatus_sql::script::{Connector, Provider, RecordFormat, Statement, Task, option_reference};
@@ -49,6 +50,8 @@ pub(crate) fn stands_alone(command: &PipelineCommand) -> bool {
 /// What it needs; `None`: nothing at all.
 pub(crate) fn needs(command: &PipelineCommand) -> anyhow::Result<Option<Needs>> {
     let file = match command {
+        // Its child needs something.
+        PipelineCommand::Run(args) if args.supervise => return Ok(None),
         PipelineCommand::Run(args) | PipelineCommand::Backfill(PipelineBackfillArgs { run: args, .. }) => &args.file,
         PipelineCommand::Query(args) => &args.file,
         PipelineCommand::Repair { file, .. } => file,
@@ -119,6 +122,7 @@ pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, command: Pi
             Ok(Exit::Done)
         }
         PipelineCommand::Test { file, kill, workers } => test(stack, &file, kill, workers, out).await,
+        PipelineCommand::Run(args) if args.supervise => supervise::supervise(out).await,
         PipelineCommand::Run(args) => start(stack, config, &args, None, out).await,
         PipelineCommand::Backfill(args) => {
             let range = question::backfill(&args)?;
@@ -241,6 +245,17 @@ fn name_of(file: &PipelineFile) -> String {
     file.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// Which of several processes this is.
+fn cluster(args: &PipelineRunArgs) -> anyhow::Result<Option<Cluster>> {
+    let (Some(file), Some(process), Some(control)) = (&args.hosts, args.process, &args.control) else { return Ok(None) };
+    let text = std::fs::read_to_string(file).map_err(|error| Ended::new(Exit::Usage, format!("{} cannot be read: {error}", file.display())))?;
+    let hosts: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if usize::from(process) >= hosts.len() {
+        return Err(Ended::new(Exit::Usage, format!("--process {process}, but {} names {} processes, from 0", file.display(), hosts.len())));
+    }
+    Ok(Some(Cluster { process: usize::from(process), hosts, control: control.clone() }))
+}
+
 async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunArgs, backfill: Option<Backfill>, out: &Out) -> anyhow::Result<Exit> {
     let Some(pipeline) = checked(&args.file, true, out).await? else { return Ok(Exit::Unusable) };
     let models = embedders(stack, &pipeline)?;
@@ -270,6 +285,7 @@ async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunAr
         snapshot_every: Duration::from_secs(args.snapshot_seconds),
         snapshot_epochs: args.snapshot_epochs,
         backfill,
+        cluster: cluster(args)?,
         ..RunConfig::default()
     };
     // Dropped (a hung-up client, Ctrl-C in `run_alone`), the run ends between two epochs.
@@ -392,7 +408,7 @@ async fn status(config: &Config, file: &PipelineFile, state: Option<PathBuf>, ou
 fn ended(error: StreamError) -> anyhow::Error {
     let exit = match &error {
         StreamError::Unsupported { .. } => Exit::Usage,
-        StreamError::Locked { .. } | StreamError::Log(_) | StreamError::Store(_) => Exit::Unavailable,
+        StreamError::Locked { .. } | StreamError::Cluster { .. } | StreamError::Log(_) | StreamError::Store(_) => Exit::Unavailable,
         StreamError::Damaged { .. } | StreamError::Gap { .. } | StreamError::Io { .. } => Exit::Unusable,
         _ => Exit::Failed,
     };

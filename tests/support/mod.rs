@@ -3,7 +3,7 @@
 #![allow(unreachable_pub, reason = "a module shared by test binaries")]
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -57,11 +57,16 @@ impl Ajatus {
 
     /// The command, ready to run.
     pub fn command(&self, args: &[&str]) -> Command {
+        self.command_on(&self.data(), args)
+    }
+
+    /// The command on another data folder.
+    pub fn command_on(&self, data: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ajatus"));
         command
             .args(args)
             .arg("--data")
-            .arg(self.data())
+            .arg(data)
             .current_dir(self.folder.path())
             .env_remove("DATABASE_URL")
             .env_remove("KAFKA_BOOTSTRAP_SERVERS")
@@ -153,4 +158,26 @@ pub fn stderr(output: &Output) -> String {
 /// Standard output as text.
 pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Addresses that are free now.
+pub fn addresses(count: usize) -> Vec<String> {
+    let held: Vec<std::net::TcpListener> = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    held.iter().map(|listener| listener.local_addr().expect("an address").to_string()).collect()
+}
+
+/// Starts a run as several processes; the first one leads.
+pub fn cluster(ajatus: &Ajatus, run: &[&str], processes: usize) -> Vec<Child> {
+    let mut places = addresses(processes + 1);
+    let control = places.pop().expect("one more");
+    let hosts = ajatus.file("hosts", places.join("\n").as_bytes()).display().to_string();
+    (0..processes)
+        .map(|process| {
+            let number = process.to_string();
+            let all = [run, &["--hosts", &hosts, "--process", &number, "--control", &control]].concat();
+            // A data folder belongs to one process; what they share is the run folder.
+            let data = ajatus.data().with_extension(number.clone());
+            ajatus.command_on(if process == 0 { ajatus.data() } else { data }.as_path(), &all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
+        })
+        .collect()
 }

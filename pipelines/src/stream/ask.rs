@@ -15,7 +15,7 @@ use ajatus_sql::script::Changelog;
 use arrow::datatypes::DataType;
 
 use super::StreamError;
-use super::engine::{Built, Engine, News};
+use super::engine::{Built, Engine, Mesh, News};
 use super::ledger::{Book, Ledger};
 use super::models::RunModels;
 use super::read::Reader;
@@ -136,7 +136,7 @@ pub fn ask(pipeline: &Arc<Pipeline>, config: &RunConfig, parts: &RunParts, name:
     let workers = config.workers.max(1);
     let shares = loaded.as_mut().map(|loaded| loaded.shares(workers, true)).transpose()?;
     let (sender, news) = channel();
-    let mut engine = Engine::start(workers, Arc::new(built), sender, shares)?;
+    let mut engine = Engine::start(&Mesh::here(workers), Arc::new(built), sender, shares)?;
     let feeding = std::thread::scope(|scope| {
         let fed = scope.spawn(|| -> Result<(), StreamError> {
             for row in book.minted.iter().filter(|row| row.epoch > snapshot && row.epoch <= epoch) {

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use super::StreamError;
 use super::decode::Payload;
-use super::engine::{Built, Engine, News};
+use super::engine::{Built, Engine, Mesh, News};
 use super::models::{Embedders, RunModels};
 
 /// What became of one test.
@@ -103,7 +103,7 @@ impl<'p> Bench<'p> {
             outputs: self.watched.iter().map(|(_, node)| Arc::clone(node)).collect(),
         };
         let (sender, closed) = channel();
-        let engine = Engine::start(self.workers, Arc::new(built), sender, None)?;
+        let engine = Engine::start(&Mesh::here(self.workers), Arc::new(built), sender, None)?;
         let reached = vec![vec![Some(0); self.watched.len() + 1]; self.workers];
         self.running = Some((engine, closed, reached));
         self.state.clear();

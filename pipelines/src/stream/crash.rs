@@ -48,10 +48,12 @@ pub(crate) enum Point {
     SnapshotDone = 19,
     /// A shorter ledger is written beside its place.
     LedgerShortened = 20,
+    /// A thread of the dataflow panics, which ends the process too.
+    Worker = 21,
 }
 
 /// Points, from 1 to this.
-pub const POINTS: u32 = 20;
+pub const POINTS: u32 = 21;
 
 static WHERE: AtomicU32 = AtomicU32::new(0);
 static LEFT: AtomicU32 = AtomicU32::new(0);

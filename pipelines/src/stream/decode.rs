@@ -18,6 +18,8 @@ pub(crate) enum Payload {
     Log(Vec<(u32, u64, Vec<u8>, Option<Vec<u8>>)>),
     /// Rows that were decoded by the reader, with their weights.
     Rows(Vec<(Row, i64)>),
+    /// Another process reads them.
+    Elsewhere,
 }
 
 /// A record that gives no row.
@@ -74,6 +76,7 @@ impl Decoder {
     /// Gives every record's row and weight to `row`, or what is wrong with it to `refuse`.
     pub(crate) fn decode(&mut self, payload: Payload, mut row: impl FnMut(Row, isize), mut refuse: impl FnMut(Refused)) {
         match payload {
+            Payload::Elsewhere => {}
             Payload::Rows(rows) => rows.into_iter().for_each(|(value, diff)| row(value, diff as isize)),
             Payload::Lines { bytes, offset, header } => {
                 let mut from = 0;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 use std::time::Duration;
 
-use ajatus_operators::{Resume, Told, Vault, emit_here};
+use ajatus_operators::{Resume, Told, Vault, emit_among, emit_here};
 use ajatus_operators::relational::{Rows, fault, latest};
 use ajatus_operators::row::{Row, Writer};
 use ajatus_sql::codec::kinds_of;
@@ -18,6 +18,7 @@ use differential_dataflow::input::InputSession;
 use timely::worker::Worker;
 
 use super::StreamError;
+use super::crash::{self, Point};
 use super::decode::{Decoder, Payload};
 
 /// What the threads are told.
@@ -40,6 +41,8 @@ pub(crate) enum News {
     Closed(Closed),
     /// What its operators know.
     Kept { worker: usize, told: Told },
+    /// A thread of another process has put what its operators know into a file: name, length, hash.
+    Stored { epoch: u64, worker: usize, file: (String, (u64, String)) },
 }
 
 /// How far a thread is: changes per output (the last output holds the faults), and how far it is.
@@ -68,26 +71,68 @@ pub(crate) struct Built {
     pub(crate) outputs: Vec<Input>,
 }
 
+/// Where the threads are.
+#[derive(Clone, Debug)]
+pub(crate) struct Mesh {
+    /// Threads of each process.
+    pub(crate) threads: usize,
+    /// Which process this is; the first one takes what changes.
+    pub(crate) process: usize,
+    /// The address of each process; one: no network.
+    pub(crate) hosts: Vec<String>,
+}
+
+impl Mesh {
+    /// All threads in this process.
+    pub(crate) fn here(threads: usize) -> Self {
+        Self { threads: threads.max(1), process: 0, hosts: Vec::new() }
+    }
+
+    /// Threads of all processes.
+    pub(crate) fn peers(&self) -> usize {
+        self.threads * self.hosts.len().max(1)
+    }
+
+    fn config(&self) -> timely::Config {
+        if self.hosts.len() < 2 {
+            return timely::Config::process(self.threads);
+        }
+        timely::Config {
+            communication: timely::CommunicationConfig::Cluster {
+                threads: self.threads,
+                process: self.process,
+                addresses: self.hosts.clone(),
+                report: false,
+                zerocopy: false,
+            },
+            worker: timely::WorkerConfig::default(),
+        }
+    }
+}
+
 /// Records that may wait for a thread; more wait with the reader.
 const QUEUE: usize = 64;
 
 impl Engine {
-    /// Starts the threads, from nothing or each from its share of a snapshot.
-    pub(crate) fn start(threads: usize, built: Arc<Built>, news: Sender<News>, resume: Option<Vec<Resume>>) -> Result<Self, StreamError> {
+    /// Starts the threads of this process, from nothing or each from its share of a snapshot. With other processes it waits for them.
+    pub(crate) fn start(mesh: &Mesh, built: Arc<Built>, news: Sender<News>, resume: Option<Vec<Resume>>) -> Result<Self, StreamError> {
+        let threads = mesh.threads;
+        let first = mesh.process * threads;
+        let writers = (mesh.hosts.len() > 1).then_some(threads as u64);
         let shares = Mutex::new(resume.map(|shares| shares.into_iter().map(Some).collect::<Vec<_>>()));
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..threads).map(|_| std::sync::mpsc::sync_channel(QUEUE)).unzip();
         let receivers = Mutex::new(receivers.into_iter().map(Some).collect::<Vec<_>>());
         let (hello, greeted) = channel();
         let hello = Mutex::new(hello);
-        let guards = timely::execute(timely::Config::process(threads), move |worker| {
-            let index = worker.index();
+        let guards = timely::execute(mesh.config(), move |worker| {
+            let index = worker.index() - first;
             let inbox = receivers.lock().ok().and_then(|mut all| all[index].take());
             if let Ok(hello) = hello.lock() {
                 hello.send((index, std::thread::current())).ok();
             }
             if let Some(inbox) = inbox {
                 let share = shares.lock().ok().and_then(|mut shares| shares.as_mut().and_then(|shares| shares[index].take()));
-                run(worker, &built, &inbox, &news, share);
+                run(worker, &built, &inbox, &news, share, writers);
             }
         })
         .map_err(StreamError::Dataflow)?;
@@ -148,7 +193,7 @@ impl Drop for Engine {
     }
 }
 
-fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, news: &Sender<News>, resume: Option<Resume>) {
+fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, news: &Sender<News>, resume: Option<Resume>, writers: Option<u64>) {
     let index = worker.index();
     let kept = news.clone();
     // It only fails when the run is over.
@@ -156,12 +201,15 @@ fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, news: &Sender
     let mut inputs: Vec<InputSession<u64, Row, isize>> = built.sources.iter().map(|_| InputSession::new()).collect();
     let mut bad: InputSession<u64, Row, isize> = InputSession::new();
     let models = (built.models)();
-    build(worker, built, &mut inputs, &mut bad, models.as_ref(), news, &vault);
+    build(worker, built, &mut inputs, &mut bad, models.as_ref(), news, &vault, writers);
     let mut decoders: Vec<Decoder> = built.sources.iter().map(|(table, columns)| Decoder::new(table, columns)).collect();
     let mut writer = Writer::new();
     loop {
         match inbox.try_recv() {
             Ok(Work::Records { epoch, source, payload }) => {
+                if crash::here(Point::Worker) {
+                    panic!("a worker was told to");
+                }
                 let input = &mut inputs[source];
                 if *input.time() < epoch {
                     input.advance_to(epoch);
@@ -206,6 +254,7 @@ fn build(
     models: &dyn Models,
     news: &Sender<News>,
     vault: &Vault,
+    writers: Option<u64>,
 ) {
     let index = worker.index();
     // What is in the state already has left already, unless everything is shown again.
@@ -231,13 +280,17 @@ fn build(
         let state = std::rc::Rc::new(std::cell::RefCell::new(vec![Some(0_u64); count]));
         for (output, rows) in outputs.into_iter().enumerate() {
             let (news, state) = (news.clone(), std::rc::Rc::clone(&state));
-            emit_here(rows, move |changes, frontier| {
+            let closed = move |changes: Vec<(u64, Vec<(Row, isize)>)>, frontier| {
                 state.borrow_mut()[output] = frontier;
                 let changes = changes.into_iter().filter(|(time, _)| gone.is_none_or(|gone| *time > gone));
                 let changes = changes.map(|(time, changes)| (output, time, changes)).collect();
                 // It only fails when the run is over.
                 news.send(News::Closed(Closed { worker: index, changes, frontiers: state.borrow().clone() })).ok();
-            });
+            };
+            match writers {
+                Some(writers) => emit_among(rows, writers, closed),
+                None => emit_here(rows, closed),
+            };
         }
     });
 }

@@ -12,9 +12,12 @@
 
 mod ask;
 mod cases;
+mod cluster;
+mod collect;
 mod crash;
 mod decode;
 mod engine;
+mod feed;
 mod interactions;
 mod ledger;
 mod models;
@@ -26,6 +29,7 @@ mod snapshot;
 
 pub use ask::{Answer, ask, window};
 pub use cases::{Verdict, test};
+pub use cluster::Cluster;
 pub use crash::{POINTS, die_at};
 pub use ledger::{Book, Ledger, Minted};
 pub use models::Embedders;
@@ -97,6 +101,12 @@ pub enum StreamError {
     /// The dataflow could not be started or has ended.
     #[error("the dataflow failed: {0}")]
     Dataflow(String),
+    /// The processes of a cluster do not find together, or one is gone.
+    #[error("the cluster failed: {reason}")]
+    Cluster {
+        /// Why.
+        reason: String,
+    },
     /// The file system.
     #[error("{path} cannot be read or written: {source}")]
     Io {

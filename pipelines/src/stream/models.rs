@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ajatus_inference::Embedder;
@@ -62,6 +62,11 @@ fn key(model: &str, request: &Row) -> [u8; 16] {
 impl RunModels {
     /// Opens the memo of a run folder; without a folder, answers are remembered while the run lasts.
     pub(crate) fn open(folder: Option<&Path>, script: &Script, embedders: Embedders, handle: Handle) -> Result<Self, StreamError> {
+        Self::open_one_of(folder, 0, script, embedders, handle)
+    }
+
+    /// As [`RunModels::open`], for one of several processes: each writes a file of its own, and knows what all have written before.
+    pub(crate) fn open_one_of(folder: Option<&Path>, process: usize, script: &Script, embedders: Embedders, handle: Handle) -> Result<Self, StreamError> {
         let limits: BTreeMap<String, Model> = script
             .statements
             .iter()
@@ -69,7 +74,7 @@ impl RunModels {
             .collect();
         let mut memo = Memo { known: HashMap::new(), file: None };
         if let Some(folder) = folder.filter(|_| !limits.is_empty()) {
-            memo.load(&folder.join("memo"))?;
+            memo.load(folder, process)?;
         }
         Ok(Self { shared: Arc::new(Shared { embedders, limits, memo: Mutex::new(memo), handle }) })
     }
@@ -77,8 +82,7 @@ impl RunModels {
     /// Answers from the memo of a run folder alone: nothing is asked and nothing is written.
     pub(crate) fn reading(folder: Option<&Path>, script: &Script, handle: Handle) -> Result<Self, StreamError> {
         let models = Self::open(None, script, Embedders::new(), handle)?;
-        let path = folder.map(|folder| folder.join("memo"));
-        if let Some(path) = path.filter(|path| path.exists()) {
+        for path in folder.map(memos).transpose()?.unwrap_or_default() {
             let bytes = std::fs::read(&path).map_err(|source| StreamError::Io { path: path.display().to_string(), source })?;
             models.shared.memo.lock().unwrap_or_else(PoisonError::into_inner).learn(&bytes);
         }
@@ -177,8 +181,28 @@ impl Shared {
     }
 }
 
+/// The files of a run folder's memo.
+fn memos(folder: &Path) -> Result<Vec<PathBuf>, StreamError> {
+    let io = |source: std::io::Error| StreamError::Io { path: folder.display().to_string(), source };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_name().to_string_lossy().split('-').next() == Some("memo") {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 impl Memo {
-    fn load(&mut self, path: &Path) -> Result<(), StreamError> {
+    fn load(&mut self, folder: &Path, process: usize) -> Result<(), StreamError> {
+        let own = folder.join(if process == 0 { "memo".to_owned() } else { format!("memo-{process}") });
+        for path in memos(folder)?.into_iter().filter(|path| *path != own) {
+            let bytes = std::fs::read(&path).map_err(|source| StreamError::Io { path: path.display().to_string(), source })?;
+            self.learn(&bytes);
+        }
+        let path = own.as_path();
         let io = |source: std::io::Error| StreamError::Io { path: path.display().to_string(), source };
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
         let mut bytes = Vec::new();

@@ -91,6 +91,21 @@ impl Reader {
         }
     }
 
+    /// Shares the partitions of a topic among so many processes; only those of `process` are read here.
+    pub(crate) fn share(&mut self, process: usize, processes: usize) {
+        if let Self::Topic(topic) = self {
+            topic.share = Some((process, processes));
+        }
+    }
+
+    /// Which process reads a partition.
+    pub(crate) fn process_of(&self, partition: u32) -> usize {
+        match self {
+            Self::Topic(Topic { share: Some((_, processes)), .. }) => partition as usize % processes,
+            _ => 0,
+        }
+    }
+
     /// Where reading ends for now, per partition; nothing: at the end. A partition that is not named is not read.
     pub(crate) fn until(&mut self, offsets: Option<&BTreeMap<u32, u64>>) {
         match self {
@@ -308,6 +323,8 @@ pub(crate) struct Topic {
     opener: Option<Opener>,
     appended: tokio::sync::watch::Receiver<u64>,
     until: Option<BTreeMap<u32, u64>>,
+    /// This process, and how many there are.
+    share: Option<(usize, usize)>,
 }
 
 impl Topic {
@@ -323,7 +340,7 @@ impl Topic {
             })?;
             next.insert(partition, offset);
         }
-        Ok(Self { log, handle, topic: topic.to_owned(), next, opener, appended, until: None })
+        Ok(Self { log, handle, topic: topic.to_owned(), next, opener, appended, until: None, share: None })
     }
 
     fn read(&mut self, most: usize) -> Result<Vec<Batch>, StreamError> {
@@ -333,6 +350,15 @@ impl Topic {
         for (partition, next) in &mut self.next {
             let until = self.until.as_ref().map_or(u64::MAX, |until| until.get(partition).copied().unwrap_or(0));
             if *next >= until {
+                continue;
+            }
+            if self.share.is_some_and(|(process, processes)| *partition as usize % processes != process) {
+                // Only how far it goes is asked here.
+                let end = self.handle.block_on(self.log.end_offset(&self.topic, *partition))?.min(until).min(*next + share as u64);
+                if end > *next {
+                    batches.push(Batch { partition: *partition, from: *next, to: end, records: end - *next, payload: Payload::Elsewhere });
+                    *next = end;
+                }
                 continue;
             }
             let mut chunk = self.handle.block_on(self.log.read(&self.topic, *partition, *next, share))?;

@@ -106,6 +106,18 @@ impl Snapshots {
         })
     }
 
+    /// The snapshot of an epoch.
+    pub(crate) fn exactly(&self, epoch: u64) -> Result<Loaded, StreamError> {
+        let found = self.list().into_iter().find(|manifest| manifest.epoch == epoch);
+        let gone = || StreamError::Damaged { path: self.at(epoch).display().to_string(), reason: "it is no snapshot of this plan; do all processes see one run folder?".to_owned() };
+        self.read(&found.ok_or_else(gone)?)
+    }
+
+    /// A thread's file of a snapshot that is being made.
+    pub(crate) fn part(&self, epoch: u64, worker: usize) -> Result<Part, StreamError> {
+        Part::create(&self.at(epoch), format!("worker-{worker:03}"))
+    }
+
     fn at(&self, epoch: u64) -> PathBuf {
         self.folder.join(format!("{epoch:020}"))
     }
@@ -133,8 +145,8 @@ impl Snapshots {
         Ok(loaded)
     }
 
-    /// Begins a snapshot of an epoch.
-    pub(crate) fn draft(&self, epoch: u64, offsets: Offsets, workers: usize) -> Result<Draft, StreamError> {
+    /// Begins a snapshot of an epoch: the first `workers` threads of `peers` give their parts here, the others store them themselves.
+    pub(crate) fn draft(&self, epoch: u64, offsets: Offsets, workers: usize, peers: usize) -> Result<Draft, StreamError> {
         let folder = self.at(epoch);
         let io = |source| StreamError::Io { path: folder.display().to_string(), source };
         // What a crash left of the same epoch.
@@ -142,7 +154,7 @@ impl Snapshots {
         std::fs::create_dir_all(&folder).map_err(io)?;
         let files = (0..workers).map(|worker| Part::create(&folder, format!("worker-{worker:03}"))).collect::<Result<_, _>>()?;
         let manifest = Manifest { format: FORMAT, encoding: ENCODING, plan: self.plan.clone(), ledger: self.ledger.clone(), epoch, offsets, progress: BTreeMap::new(), files: BTreeMap::new() };
-        Ok(Draft { snapshots: self.clone(), folder, manifest, workers: files, waiting: (0..workers).collect(), sinks_done: false })
+        Ok(Draft { snapshots: self.clone(), folder, manifest, workers: files, waiting: (0..peers).collect(), sinks_done: false })
     }
 
     /// Removes all but the newest, and what is not whole.
@@ -214,6 +226,14 @@ impl Draft {
         }
     }
 
+    /// Takes the file of a thread of another process.
+    pub(crate) fn stored(&mut self, epoch: u64, worker: usize, file: (String, (u64, String))) {
+        if epoch == self.epoch() {
+            self.waiting.remove(&worker);
+            self.manifest.files.extend([file]);
+        }
+    }
+
     /// Takes how far the sinks are and what they hold, with this epoch applied and none after it.
     pub(crate) fn sinks<'row>(&mut self, progress: BTreeMap<String, u64>, sinks: impl Iterator<Item = (String, Box<dyn Iterator<Item = (&'row Row, isize)> + 'row>)>) -> Result<(), StreamError> {
         let mut part = Part::create(&self.folder, "sinks".to_owned())?;
@@ -258,7 +278,7 @@ impl Draft {
 }
 
 /// A file of parts: whose, how long, the bytes.
-struct Part {
+pub(crate) struct Part {
     name: String,
     path: PathBuf,
     file: BufWriter<File>,
@@ -273,7 +293,7 @@ impl Part {
         Ok(Self { name, path, file: BufWriter::with_capacity(1 << 20, file), hasher: blake3::Hasher::new(), bytes: 0 })
     }
 
-    fn write(&mut self, owner: &str, part: &[u8]) -> Result<(), StreamError> {
+    pub(crate) fn write(&mut self, owner: &str, part: &[u8]) -> Result<(), StreamError> {
         crash::point(Point::SnapshotPart);
         let mut head = u32::try_from(owner.len()).expect("a name is short").to_le_bytes().to_vec();
         head.extend_from_slice(owner.as_bytes());
@@ -286,7 +306,7 @@ impl Part {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(String, (u64, String)), StreamError> {
+    pub(crate) fn finish(mut self) -> Result<(String, (u64, String)), StreamError> {
         let io = |source| StreamError::Io { path: self.path.display().to_string(), source };
         self.file.flush().map_err(io)?;
         self.file.get_ref().sync_all().map_err(io)?;
@@ -335,7 +355,7 @@ mod tests {
 
     /// A whole snapshot with one row of a sink.
     fn written(snapshots: &Snapshots, epoch: u64) -> Manifest {
-        let mut draft = snapshots.draft(epoch, offsets(epoch * 10), 2).expect("a draft");
+        let mut draft = snapshots.draft(epoch, offsets(epoch * 10), 2, 2).expect("a draft");
         draft.take(0, Told::Part { epoch, operator: "step 1".to_owned(), bytes: Vec::new() }).expect("a part");
         draft.take(1, Told::All { epoch: epoch - 1 }).expect("a late word of an earlier one");
         draft.take(0, Told::All { epoch }).expect("all");
@@ -375,7 +395,7 @@ mod tests {
         let snapshots = Snapshots::of(folder.path(), "plan", "ledger");
         written(&snapshots, 3);
         written(&snapshots, 5);
-        drop(snapshots.draft(7, offsets(70), 1).expect("a draft that nobody finishes"));
+        drop(snapshots.draft(7, offsets(70), 1, 1).expect("a draft that nobody finishes"));
         assert_eq!(snapshots.newest(u64::MAX, &BTreeMap::new()).expect("one").epoch, 5);
         let part = snapshots.at(5).join("sinks");
         let mut bytes = std::fs::read(&part).expect("the file");
