@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ajatus_operators::relational::FAULT;
+use ajatus_operators::{Resume, Told, split};
 use ajatus_operators::row::{Cell, Row};
 use ajatus_sql::diagnostic::Span;
 use ajatus_sql::pipeline::Pipeline;
@@ -30,8 +31,9 @@ pub struct Verdict {
     pub failure: Option<String>,
 }
 
-/// Runs every test of a file. With `kill`, the dataflow is thrown away after every epoch and made anew from what was fed, as a
-/// restart does; the results must be the same.
+/// Runs every test of a file. With `kill`, the dataflow is thrown away after every epoch: after odd ones it is made anew from what was
+/// fed, as a restart without a snapshot does; after even ones it goes on from what its operators knew, with another number of workers. The
+/// results must be the same.
 ///
 /// # Errors
 /// [`StreamError`] when the dataflow cannot run at all.
@@ -91,11 +93,11 @@ impl<'p> Bench<'p> {
             epoch: 0,
             state: BTreeMap::new(),
         };
-        bench.start()?;
+        bench.start(workers, None)?;
         Ok(bench)
     }
 
-    fn start(&mut self) -> Result<(), StreamError> {
+    fn start(&mut self, workers: usize, resume: Option<Vec<Resume>>) -> Result<(), StreamError> {
         let built = Built {
             pipeline: Arc::clone(self.pipeline),
             sources: self.sources.clone(),
@@ -103,10 +105,9 @@ impl<'p> Bench<'p> {
             outputs: self.watched.iter().map(|(_, node)| Arc::clone(node)).collect(),
         };
         let (sender, closed) = channel();
-        let engine = Engine::start(&Mesh::here(self.workers), Arc::new(built), sender, None)?;
-        let reached = vec![vec![Some(0); self.watched.len() + 1]; self.workers];
+        let engine = Engine::start(&Mesh::here(workers), Arc::new(built), sender, resume)?;
+        let reached = vec![vec![Some(0); self.watched.len() + 1]; workers];
         self.running = Some((engine, closed, reached));
-        self.state.clear();
         Ok(())
     }
 
@@ -127,13 +128,20 @@ impl<'p> Bench<'p> {
                 }
                 CaseStep::Close => {
                     self.close()?;
-                    if kill {
+                    if kill && self.epoch % 2 == 1 {
                         self.running = None;
-                        self.start()?;
+                        self.state.clear();
+                        self.start(self.workers, None)?;
                         for (source, fed) in self.fed.clone() {
                             self.feed(source, &fed, self.epoch + 1)?;
                         }
                         self.close()?;
+                    } else if kill {
+                        // Half of the time one more than before, so that entries change their worker.
+                        let workers = self.workers + usize::from(self.epoch % 4 == 0);
+                        let shares = self.known(workers)?;
+                        self.running = None;
+                        self.start(workers, Some(shares))?;
                     }
                 }
                 CaseStep::Expect { name, rows, .. } => {
@@ -144,6 +152,30 @@ impl<'p> Bench<'p> {
             }
         }
         Ok(None)
+    }
+
+    /// What the operators know at the last epoch, shared out.
+    fn known(&mut self, workers: usize) -> Result<Vec<Resume>, StreamError> {
+        let mut shares: Vec<Resume> = (0..workers).map(|_| Resume { base: self.epoch, ..Resume::default() }).collect();
+        let Some((engine, news, reached)) = &mut self.running else { return Ok(shares) };
+        engine.save(self.epoch)?;
+        let mut missing = reached.len();
+        while missing > 0 {
+            match news.recv().map_err(|_| StreamError::Dataflow("it ended in the middle of a test".to_owned()))? {
+                News::Kept { told: Told::Part { operator, bytes, .. }, .. } => {
+                    let mut parts = vec![Vec::new(); workers];
+                    if !split(&bytes, &mut parts) {
+                        return Err(StreamError::Dataflow(format!("the entries of {operator} end within one")));
+                    }
+                    for (share, part) in shares.iter_mut().zip(parts) {
+                        share.entries.entry(operator.clone()).or_default().extend(part);
+                    }
+                }
+                News::Kept { told: Told::All { .. }, .. } => missing -= 1,
+                News::Closed(_) | News::Stored { .. } => {}
+            }
+        }
+        Ok(shares)
     }
 
     fn feed(&mut self, source: usize, fed: &Fed, epoch: u64) -> Result<(), StreamError> {
