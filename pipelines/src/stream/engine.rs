@@ -30,6 +30,8 @@ pub(crate) enum Work {
     },
     /// Nothing more of this epoch, or of any before it, will come.
     Close(u64),
+    /// The end, whatever is not answered yet.
+    Abandon,
 }
 
 /// What a thread says: changes per output (the last output holds the faults), and how far it is.
@@ -41,11 +43,30 @@ pub(crate) struct Closed {
     pub(crate) frontiers: Vec<Option<u64>>,
 }
 
+/// Who hears what the threads say; they may not wait for it.
+pub(crate) trait Hear: Clone + Send + Sync + 'static {
+    /// Takes it. One that is gone needs nothing any more.
+    fn hear(&self, closed: Closed);
+}
+
+impl Hear for Sender<Closed> {
+    fn hear(&self, closed: Closed) {
+        self.send(closed).ok();
+    }
+}
+
+impl Hear for tokio::sync::mpsc::UnboundedSender<Closed> {
+    fn hear(&self, closed: Closed) {
+        self.send(closed).ok();
+    }
+}
+
 /// The running threads.
 pub(crate) struct Engine {
     inboxes: Vec<(SyncSender<Work>, Thread)>,
     guards: Option<timely::communication::WorkerGuards<()>>,
     next: usize,
+    abandon: bool,
 }
 
 /// What is built in each thread.
@@ -63,7 +84,7 @@ const QUEUE: usize = 64;
 
 impl Engine {
     /// Starts the threads.
-    pub(crate) fn start(threads: usize, built: Arc<Built>, closed: Sender<Closed>) -> Result<Self, StreamError> {
+    pub(crate) fn start(threads: usize, built: Arc<Built>, closed: impl Hear) -> Result<Self, StreamError> {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..threads).map(|_| std::sync::mpsc::sync_channel(QUEUE)).unzip();
         let receivers = Mutex::new(receivers.into_iter().map(Some).collect::<Vec<_>>());
         let (hello, greeted) = channel();
@@ -87,7 +108,12 @@ impl Engine {
             threads_by_index.insert(index, thread);
         }
         let inboxes = senders.into_iter().zip(threads_by_index.into_values()).collect();
-        Ok(Self { inboxes, guards: Some(guards), next: 0 })
+        Ok(Self { inboxes, guards: Some(guards), next: 0, abandon: false })
+    }
+
+    /// From now on, dropping it does not wait for answers of models: what was fed and is not through is fed again by the next start.
+    pub(crate) fn abandon_when_dropped(&mut self) {
+        self.abandon = true;
     }
 
     /// Gives records to the next thread in turn.
@@ -111,6 +137,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        if self.abandon {
+            // A thread that has ended needs not be told.
+            (0..self.inboxes.len()).for_each(|worker| self.send(worker, Work::Abandon).unwrap_or_default());
+        }
         // Without senders the threads end by themselves, and the guards wait for that.
         for (inbox, thread) in self.inboxes.drain(..) {
             drop(inbox);
@@ -122,7 +152,7 @@ impl Drop for Engine {
     }
 }
 
-fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, closed: Sender<Closed>) {
+fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, closed: impl Hear) {
     let mut inputs: Vec<InputSession<u64, Row, isize>> = built.sources.iter().map(|_| InputSession::new()).collect();
     let mut bad: InputSession<u64, Row, isize> = InputSession::new();
     let models = (built.models)();
@@ -151,6 +181,13 @@ fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, closed: Sende
                 }
                 worker.step();
             }
+            Ok(Work::Abandon) => {
+                // Else the thread would go on until every held capability is gone, that is until a model answers that is gone.
+                for dataflow in worker.installed_dataflows() {
+                    worker.drop_dataflow(dataflow);
+                }
+                break;
+            }
             Err(std::sync::mpsc::TryRecvError::Empty) => {
                 worker.step_or_park(Some(Duration::from_millis(50)));
             }
@@ -170,7 +207,7 @@ fn build(
     inputs: &mut [InputSession<u64, Row, isize>],
     bad: &mut InputSession<u64, Row, isize>,
     models: &dyn Models,
-    closed: Sender<Closed>,
+    closed: impl Hear,
 ) {
     let index = worker.index();
     worker.dataflow(|scope| {
@@ -197,8 +234,7 @@ fn build(
             emit_here(rows, move |changes, frontier| {
                 state.borrow_mut()[output] = frontier;
                 let changes = changes.into_iter().map(|(time, changes)| (output, time, changes)).collect();
-                // It only fails when the run is over.
-                closed.send(Closed { worker: index, changes, frontiers: state.borrow().clone() }).ok();
+                closed.hear(Closed { worker: index, changes, frontiers: state.borrow().clone() });
             });
         }
     });

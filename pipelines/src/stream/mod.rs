@@ -13,6 +13,7 @@
 mod cases;
 mod decode;
 mod engine;
+mod gather;
 mod interactions;
 mod ledger;
 mod models;
@@ -21,9 +22,14 @@ mod run;
 mod sink;
 
 pub use cases::{Verdict, test};
+// What the companion's own pipeline runs on too.
+pub(crate) use decode::Payload;
+pub(crate) use engine::{Built, Closed, Engine};
+pub(crate) use gather::{Changes, Gathered};
 pub use ledger::{Ledger, Minted};
 pub use models::Embedders;
 pub use run::{Progress, Report, RunConfig, RunParts, run};
+pub(crate) use sink::{Delta, consolidated};
 
 use ajatus_kafka::LogError;
 use ajatus_memory::postgres::StoreError;
