@@ -140,7 +140,7 @@ fn load(file: &PipelineFile, running: bool) -> anyhow::Result<Result<Arc<Pipelin
         let (name, value) = setting.split_once('=').ok_or_else(|| Ended::new(Exit::Usage, format!("--set {setting:?} is not NAME=VALUE")))?;
         values.insert(name.to_owned(), value.to_owned());
     }
-    let source = Source::new(file.named.clone(), text);
+    let source = Source::new(file.named.clone(), text).with_settings(values.clone());
     let mut pipeline = match Pipeline::check(source.clone()) {
         Ok(pipeline) => pipeline,
         Err(found) => return Ok(Err((source, found))),
