@@ -5,14 +5,10 @@
 //! Not promised: bounded state; every operator says what it keeps.
 //! After a crash: nothing is kept here; the caller feeds the collections again.
 
-mod activity;
 mod emit;
 mod infer;
 pub mod relational;
 pub mod row;
-mod upsert;
 
-pub use activity::{Activity, Speaker, Spoken, count_activity};
 pub use emit::{emit, emit_here};
 pub use infer::{Answer, Calls, Job, infer};
-pub use upsert::{Sequenced, upsert};
