@@ -28,7 +28,7 @@ create table activity (
 -- A turn without words is found by what its picture shows.
 create view turns as
   select user_id, id, conversation_id, session, position, role, occurred_at, body, fingerprint,
-         case when btrim(text, E' \t\n\r\f') <> '' then text else coalesce(caption, '') end as words
+         case when btrim(text, E' \t\n\r') <> '' then text else coalesce(caption, '') end as words
   from interactions;
 
 create view counts as
