@@ -70,9 +70,10 @@ impl Sink {
             if !self.gathered.complete(self.applied) {
                 continue;
             }
-            if let Some(history) = self.gathered.take_up_to(self.applied) {
-                let sorted = self.sort(history)?;
-                self.counts.get_or_insert_default().extend(sorted.activity);
+            if let Some(mut history) = self.gathered.take_up_to(self.applied) {
+                // Its memories are in the views; only the counts are looked at again.
+                let (counts, _) = self.counted(history.remove(&self.job.activity()).unwrap_or_default())?;
+                self.counts.get_or_insert_default().extend(counts);
             }
             while queue.front().is_some_and(|epoch| self.gathered.complete(epoch.epoch)) {
                 let Some(epoch) = queue.pop_front() else { break };
@@ -184,8 +185,8 @@ impl Sink {
     /// Changes by what they change.
     fn sort(&self, mut changes: Changes) -> Result<Sorted, PipelineError> {
         let mut sorted = Sorted::default();
-        let mut take = |output: usize| -> Delta { consolidated(changes.remove(&output).unwrap_or_default()) };
-        for (row, diff) in take(self.job.memories()) {
+        let mut take = |output: usize| -> Delta { changes.remove(&output).unwrap_or_default() };
+        for (row, diff) in consolidated(take(self.job.memories())) {
             if diff > 0 {
                 let memory = self.job.memory(&row)?;
                 sorted.upserts.insert(memory.key, memory);
@@ -193,21 +194,28 @@ impl Sink {
                 sorted.deletes.insert(self.job.memory_key(&row)?);
             }
         }
-        for (row, diff) in take(self.job.activity()) {
-            let counts = self.job.counts(&row)?;
-            if diff > 0 {
-                sorted.activity.insert(counts.user_id, counts);
-            } else {
-                sorted.activity_deletes.insert(counts.user_id);
-            }
-        }
+        (sorted.activity, sorted.activity_deletes) = self.counted(take(self.job.activity()))?;
         // A refusal that is taken back stays where it was told.
-        let faults = take(self.job.outputs() - 1);
+        let faults = consolidated(take(self.job.outputs() - 1));
         sorted.refused = faults.iter().filter(|(_, diff)| *diff > 0).map(|(fault, _)| self.job.letter(fault)).collect();
         // An edit is a deletion and an insertion of one key: what remains is the insertion.
         sorted.deletes.retain(|key| !sorted.upserts.contains_key(key));
-        sorted.activity_deletes.retain(|user| !sorted.activity.contains_key(user));
         Ok(sorted)
+    }
+
+    /// Users' counts as they are now, and users that have none any more.
+    fn counted(&self, delta: Delta) -> Result<(BTreeMap<UserId, ActivityRow>, BTreeSet<UserId>), PipelineError> {
+        let (mut now, mut gone) = (BTreeMap::new(), BTreeSet::new());
+        for (row, diff) in consolidated(delta) {
+            let counts = self.job.counts(&row)?;
+            if diff > 0 {
+                now.insert(counts.user_id, counts);
+            } else {
+                gone.insert(counts.user_id);
+            }
+        }
+        gone.retain(|user| !now.contains_key(user));
+        Ok((now, gone))
     }
 
     /// A memory's vector, sealed for the way; `None` if the user was forgotten meanwhile.
