@@ -314,6 +314,9 @@ fn the_companions_own_pipeline_passes_its_tests_is_drawn_as_documented_and_is_ru
     // Its words come from its model: another length is another plan.
     let plan = |set: &[&str]| ajatus.json(&[&["pipeline", "check", &sql], set].concat())["plan"].clone();
     assert_ne!(plan(&[]), plan(&["--set", "EMBEDDING_DIMENSIONS=8"]));
+    let other = ajatus.file("other.toml", b"[models.embedding]\nname = \"other\"\npath = \"models/other\"\n").display().to_string();
+    assert_eq!(plan(&["--config", &other]), plan(&["--set", "EMBEDDING_MODEL=other"]));
+    assert_ne!(plan(&["--config", &other]), plan(&[]));
     let run = ajatus.run(&["pipeline", "run", &sql, "--bounded"]);
     assert!(!run.status.success() && stderr(&run).contains("the platform keeps it itself"), "{}{}", stdout(&run), stderr(&run));
 }
