@@ -106,7 +106,9 @@ impl Job {
             .map(|column| Field::named(named(column)).ok_or_else(|| refuse(format!("a turn has no {:?}", named(column)))))
             .collect::<Result<Vec<_>, _>>()?;
         let plan_hash = blake3::hash(format!("companion {} {} {dimensions}", pipeline.hash, model.id()).as_bytes()).to_hex().chars().take(16).collect();
-        let taken = |sink: &str, columns: &[&str]| Taken::find(&pipeline, sink, columns).ok_or_else(|| refuse(format!("sink {sink:?} is not there, or lacks a column")));
+        let taken = |sink: &str, columns: &[&str]| {
+            Taken::find(&pipeline, sink, columns).ok_or_else(|| refuse(format!("sink {sink:?} is not there, or lacks a column")))
+        };
         Ok(Self {
             memories: taken(MEMORIES, &MEMORY_COLUMNS)?,
             activity: taken(ACTIVITY, &ACTIVITY_COLUMNS)?,

@@ -8,6 +8,7 @@
 
 mod abort;
 mod apply;
+mod ask;
 mod companion;
 mod compact;
 mod feed;

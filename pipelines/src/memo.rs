@@ -8,17 +8,16 @@
 //! Keeps in memory: the key of every request that the dataflow holds (a key that is destroyed later cannot be asked for it); and
 //! answers that no operator holds (read at the start, or let go and not yet erased).
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ajatus_events::{AnswerKey, ModelAnswer, UserId, topic};
-use ajatus_inference::{Embedder, InferenceError};
+use ajatus_inference::Embedder;
 use ajatus_kafka::{Log, LogError, Record, partition_for_user, wire};
-use ajatus_memory::index::{vector_from_bytes, vector_to_bytes};
+use ajatus_memory::index::vector_from_bytes;
 use ajatus_memory::keys::{KeyError, KeyRing, Purpose, UserKey};
-use ajatus_operators::row::{Cell, Kind, Row, Writer};
+use ajatus_operators::row::{Cell, Kind, Row};
 use ajatus_operators::{Answer, Calls, Job};
 use ajatus_sql::plan::{Call, Node};
 use ajatus_sql::render::{Dispatch, Models, Release};
@@ -26,6 +25,7 @@ use ajatus_sql::script::{Model, Script, Statement};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
+use crate::ask::{Asked, Asker, PAUSE, row};
 use crate::status::Meter;
 
 /// What the memo's task is told.
@@ -48,16 +48,10 @@ enum Idle {
     Released(u64, Row),
 }
 
-/// What a request asks, and under which key its answer is recorded; without one, its owner was forgotten meanwhile.
-struct Asked {
-    key: Option<AnswerKey>,
-    text: String,
-}
-
 /// How the dataflow calls the model: through the memo.
 #[derive(Clone)]
 pub(crate) struct ThroughMemo {
-    pub(crate) memo: UnboundedSender<ToMemo>,
+    memo: UnboundedSender<ToMemo>,
     limits: BTreeMap<String, Model>,
 }
 
@@ -94,15 +88,12 @@ pub(crate) struct Memo {
     embedder: Arc<dyn Embedder>,
     meter: Meter,
     model: String,
-    /// Per request that the dataflow holds, by its hash: the key of its answer.
-    held: HashMap<[u8; 16], AnswerKey>,
+    /// Per request that the dataflow holds, by its hash: owner and input of its answer's key.
+    held: HashMap<[u8; 16], (UserId, Box<str>)>,
     idle: HashMap<String, Idle>,
     /// Time after which answers still idle since the start are garbage.
     caught_up: Option<u64>,
 }
-
-/// Longest pause between two tries of something that may pass.
-const PAUSE: Duration = Duration::from_secs(5);
 
 impl Memo {
     /// Reads what is recorded.
@@ -153,8 +144,8 @@ impl Memo {
                     }
                     Some(ToMemo::Release(time, gone)) => {
                         for (request, answer) in gone {
-                            if let (Some(key), Ok(vector)) = (self.held.remove(&hash(&request)), answer) {
-                                self.idle.insert(key.to_string(), Idle::Released(time, vector));
+                            if let (Some((user, input)), Ok(vector)) = (self.held.remove(&hash(&request)), answer) {
+                                self.idle.insert(self.key(user, input.into()).to_string(), Idle::Released(time, vector));
                             }
                         }
                     }
@@ -177,25 +168,24 @@ impl Memo {
             let (text, owner) = read(request);
             let mut found = None;
             let user = self.owner(&owner).await;
-            let key = user.as_ref().map(|(id, user)| AnswerKey {
-                user_id: *id,
-                model: self.model.clone(),
-                prompt: "-".to_owned(),
-                input: user.fingerprint(Purpose::Answers, text.as_bytes()),
-            });
+            let key = user.as_ref().map(|(id, user)| self.key(*id, user.fingerprint(Purpose::Answers, text.as_bytes())));
             if let (Some(key), Some((_, user))) = (&key, &user) {
                 found = match self.idle.remove(&key.to_string()) {
                     Some(Idle::Released(_, vector)) => Some(vector),
                     Some(Idle::Sealed(answer)) => open(user, key, &answer, self.embedder.dimension()),
                     None => None,
                 };
-                self.held.insert(hash(request), key.clone());
+                self.held.insert(hash(request), (key.user_id, key.input.as_str().into()));
             }
             asked.push(Asked { key, text });
             known.push(found);
         }
         metrics::counter!("memo_hits_total").increment(known.iter().flatten().count() as u64);
         (asked, known)
+    }
+
+    fn key(&self, user_id: UserId, input: String) -> AnswerKey {
+        AnswerKey { user_id, model: self.model.clone(), prompt: "-".to_owned(), input }
     }
 
     /// The owner of a request, with the key that seals; nobody if they were forgotten. Goes on trying while the trouble may pass.
@@ -270,130 +260,4 @@ fn hash(request: &Row) -> [u8; 16] {
 fn open(user: &UserKey, key: &AnswerKey, answer: &ModelAnswer, dimension: usize) -> Option<Row> {
     let bytes = user.open(Purpose::Answers, &ModelAnswer::aad(key), &answer.answer).ok()?;
     vector_from_bytes(&bytes).filter(|vector| vector.len() == dimension).map(row)
-}
-
-fn row(vector: Vec<f32>) -> Row {
-    let mut out = Writer::new();
-    out.vector(vector);
-    out.finish()
-}
-
-/// One batch on its way: asks, records, answers. Goes on trying while the trouble may pass.
-struct Asker {
-    log: Arc<dyn Log>,
-    keys: KeyRing,
-    embedder: Arc<dyn Embedder>,
-    meter: Meter,
-}
-
-impl Asker {
-    async fn answer(&self, job: Job<Row, Row>, mut asked: Vec<Asked>, mut known: Vec<Option<Row>>) {
-        let unknown: Vec<usize> = (0..known.len()).filter(|at| known[*at].is_none()).collect();
-        let mut refused: BTreeMap<usize, String> = BTreeMap::new();
-        if !unknown.is_empty() {
-            let texts: Vec<String> = unknown.iter().map(|at| std::mem::take(&mut asked[*at].text)).collect();
-            let clock = Instant::now();
-            let answers = self.ask(texts).await;
-            self.meter.add("embed", clock);
-            let mut fresh = Vec::new();
-            for (at, answer) in unknown.into_iter().zip(answers) {
-                match answer {
-                    Ok(vector) => {
-                        // The user was forgotten meanwhile: nothing of theirs is recorded.
-                        if let Some(key) = asked[at].key.take() {
-                            fresh.push((key, vector_to_bytes(&vector)));
-                        }
-                        known[at] = Some(row(vector));
-                    }
-                    Err(error) => drop(refused.insert(at, error.to_string())),
-                }
-            }
-            let clock = Instant::now();
-            self.record(&fresh).await;
-            self.meter.add("memo", clock);
-        }
-        let answers = known
-            .into_iter()
-            .enumerate()
-            .map(|(at, vector)| vector.ok_or_else(|| refused.remove(&at).unwrap_or_else(|| "no answer".to_owned())))
-            .collect();
-        job.answer(answers);
-    }
-
-    /// Asks until every text has an answer or a refusal that trying again would not change.
-    async fn ask(&self, texts: Vec<String>) -> Vec<Result<Vec<f32>, InferenceError>> {
-        let mut answers: Vec<Option<Result<Vec<f32>, InferenceError>>> = vec![None; texts.len()];
-        let mut pause = Duration::from_millis(50);
-        loop {
-            let open: Vec<usize> = (0..texts.len()).filter(|at| answers[*at].is_none()).collect();
-            if open.is_empty() {
-                return answers.into_iter().flatten().collect();
-            }
-            match self.embedder.embed(open.iter().map(|at| texts[*at].clone()).collect()).await {
-                Ok(batch) => {
-                    for (at, answer) in open.iter().zip(batch) {
-                        match answer {
-                            Err(error) if may_pass(&error) => tracing::warn!(%error, "a text could not be embedded yet"),
-                            settled => answers[*at] = Some(settled.and_then(|vector| usable(vector, self.embedder.dimension()))),
-                        }
-                    }
-                }
-                Err(error) if may_pass(&error) => tracing::warn!(%error, "the embedding model did not answer; trying again"),
-                Err(error) => open.iter().for_each(|at| answers[*at] = Some(Err(error.clone()))),
-            }
-            if answers.iter().any(Option::is_none) {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE);
-            }
-        }
-    }
-
-    /// Appends answers, and returns when they are durable.
-    async fn record(&self, fresh: &[(AnswerKey, Vec<u8>)]) {
-        let mut pause = Duration::from_millis(50);
-        while let Err(error) = self.try_record(fresh).await {
-            tracing::warn!(error, "answers could not be recorded yet; trying again");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE);
-        }
-    }
-
-    async fn try_record(&self, fresh: &[(AnswerKey, Vec<u8>)]) -> Result<(), String> {
-        let partitions = self.log.partitions(topic::MODEL_ANSWERS).map_err(|error| error.to_string())?;
-        let mut users: HashMap<UserId, Option<Arc<UserKey>>> = HashMap::new();
-        let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
-        for (key, vector) in fresh {
-            if let Entry::Vacant(place) = users.entry(key.user_id) {
-                place.insert(match self.keys.user(key.user_id).await {
-                    Ok(found) => Some(found),
-                    Err(KeyError::Destroyed { .. }) => None,
-                    Err(error) => return Err(error.to_string()),
-                });
-            }
-            // The user was forgotten meanwhile: nothing of theirs is recorded.
-            let Some(Some(user)) = users.get(&key.user_id) else { continue };
-            let answer = ModelAnswer { answer: user.seal(Purpose::Answers, &ModelAnswer::aad(key), vector) };
-            let value = wire::encode(&answer).map_err(|error| error.to_string())?;
-            let record = Record { key: key.to_string().into_bytes(), value: Some(value) };
-            records.entry(partition_for_user(key.user_id, partitions)).or_default().push(record);
-        }
-        for (partition, records) in records {
-            self.log.append(topic::MODEL_ANSWERS, partition, records).await.map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-}
-
-fn may_pass(error: &InferenceError) -> bool {
-    matches!(error, InferenceError::Overloaded { .. } | InferenceError::Timeout { .. } | InferenceError::Backend { .. })
-}
-
-fn usable(vector: Vec<f32>, dimension: usize) -> Result<Vec<f32>, InferenceError> {
-    if vector.len() != dimension {
-        return Err(InferenceError::Input { reason: format!("its vector has {} components, but the model's have {dimension}", vector.len()) });
-    }
-    if vector.iter().all(|value| value.is_finite()) {
-        return Ok(vector);
-    }
-    Err(InferenceError::Input { reason: "its vector holds a value that is not finite".to_owned() })
 }
