@@ -175,7 +175,7 @@ pub(crate) struct PipelineFile {
     /// The file as it was named, for messages.
     #[arg(skip)]
     pub(crate) named: String,
-    /// What `${NAME}` in a path, topic or address stands for; may be given several times.
+    /// What `${NAME}` in a path, topic, address, option of a model or length of a vector stands for; may be given several times.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
 }

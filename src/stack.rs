@@ -416,6 +416,11 @@ impl Stack {
         self.keys.clone()
     }
 
+    /// The model that makes vectors, if it is open.
+    pub(crate) fn embedder_if_open(&self) -> Option<Arc<dyn Embedder>> {
+        self.embedder.as_ref().map(|_| self.batch_embedder())
+    }
+
     /// The model that makes vectors, for work that nobody waits for.
     pub(crate) fn batch_embedder(&self) -> Arc<dyn Embedder> {
         self.embedder(Class::Batch)

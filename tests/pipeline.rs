@@ -301,6 +301,27 @@ fn the_platforms_own_pipeline_counts_days_into_postgres_once() {
 }
 
 #[test]
+fn the_companions_own_pipeline_passes_its_tests_is_drawn_as_documented_and_is_run_by_nobody_else() {
+    let ajatus = Ajatus::new();
+    let sql = support::root().join("pipelines/companion.sql").display().to_string();
+    for more in [&[][..], &["--kill", "--workers", "2"][..]] {
+        let tested = ajatus.run(&[&["pipeline", "test", &sql], more].concat());
+        assert!(tested.status.success() && stdout(&tested).contains("2 passed, 0 failed"), "{more:?}: {}{}", stdout(&tested), stderr(&tested));
+    }
+    let drawn = ajatus.run(&["pipeline", "graph", &sql, "--format", "mermaid"]);
+    let page = std::fs::read_to_string(support::root().join("pipelines/README.md")).expect("a page");
+    assert!(page.contains(&format!("```mermaid\n{}```", stdout(&drawn))), "pipelines/README.md: put the graph there\n{}", stdout(&drawn));
+    // Its words come from its model: another length is another plan.
+    let plan = |set: &[&str]| ajatus.json(&[&["pipeline", "check", &sql], set].concat())["plan"].clone();
+    assert_ne!(plan(&[]), plan(&["--set", "EMBEDDING_DIMENSIONS=8"]));
+    let other = ajatus.file("other.toml", b"[models.embedding]\nname = \"other\"\npath = \"models/other\"\n").display().to_string();
+    assert_eq!(plan(&["--config", &other]), plan(&["--set", "EMBEDDING_MODEL=other"]));
+    assert_ne!(plan(&["--config", &other]), plan(&[]));
+    let run = ajatus.run(&["pipeline", "run", &sql, "--bounded"]);
+    assert!(!run.status.success() && stderr(&run).contains("the platform keeps it itself"), "{}{}", stdout(&run), stderr(&run));
+}
+
+#[test]
 fn a_model_is_asked_once_for_equal_texts_and_never_again_after_a_restart() {
     let ajatus = Ajatus::new();
     let sql = ajatus.file(

@@ -323,6 +323,7 @@ async fn a_sink_takes_an_epoch_once_with_its_progress_and_says_what_its_table_la
     assert_eq!(count().await.len(), 0);
     for (wrong, reason) in [
         (SinkTable { pipeline: "another".into(), ..anew.clone() }, "pipeline \"activity\" keeps it"),
+        (SinkTable { pipeline: "companion".into(), table: "memories".into(), ..sink.clone() }, "the platform keeps it itself"),
         (SinkTable { table: "nowhere\"; drop table activity_daily; --".into(), ..sink.clone() }, "no such table"),
         (SinkTable { columns: vec!["mood".into()], ..sink.clone() }, "no column \"mood\""),
         (SinkTable { key: vec!["day".into()], ..sink.clone() }, "no unique key over (day)"),

@@ -6,16 +6,42 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ajatus_operators::{Activity, Answer, Calls, Job, Sequenced, Speaker, Spoken, count_activity, infer, upsert};
+use ajatus_operators::relational::latest;
+use ajatus_operators::row::{Cell, Kind, Row as Packed, Writer};
+use ajatus_operators::{Answer, Calls, Job, Keep, infer};
 use differential_dataflow::VecCollection;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use support::{run, states};
 
-fn table(records: Vec<Vec<Sequenced<u32, u32>>>, workers: usize) -> Vec<BTreeMap<(u32, u32), isize>> {
+/// A record of a changelog: key, sequence number, value or tombstone.
+type Record = (u32, (u64, Option<u32>));
+
+/// As `latest` takes it.
+fn packed((key, (sequence, value)): Record) -> Packed {
+    let mut out = Writer::new();
+    out.uint32(key);
+    out.uint64(sequence);
+    out.bool(value.is_some());
+    if let Some(value) = value {
+        out.uint32(value);
+    }
+    out.finish()
+}
+
+fn changes(records: Vec<Vec<Record>>, workers: usize) -> support::Emitted<Packed> {
+    let epochs = records.into_iter().map(|records| records.into_iter().map(|record| (packed(record), 1)).collect()).collect();
+    run(workers, epochs, |rows| latest(rows, vec![Kind::UInt32, Kind::UInt64, Kind::Bool, Kind::UInt32], 1, Keep::nowhere()))
+}
+
+fn table(records: Vec<Vec<Record>>, workers: usize) -> Vec<BTreeMap<(u32, u32), isize>> {
     let count = records.len() as u64;
-    let epochs = records.into_iter().map(|records| records.into_iter().map(|record| (record, 1)).collect()).collect();
-    states(&run(workers, epochs, upsert::<u32, u32>), count)
+    let pair = |row: &Packed| match row.cells(&[Kind::UInt32, Kind::UInt32]).as_slice() {
+        [Cell::UInt(key), Cell::UInt(value)] => (u32::try_from(*key).expect("a key"), u32::try_from(*value).expect("a value")),
+        other => panic!("{other:?}"),
+    };
+    let states = states(&changes(records, workers), count);
+    states.into_iter().map(|state| state.iter().map(|(row, count)| (pair(row), *count)).collect()).collect()
 }
 
 #[test]
@@ -31,8 +57,7 @@ fn keeps_the_last_value_of_a_key_and_forgets_it_at_a_tombstone() {
 
 #[test]
 fn emits_nothing_for_a_record_that_changes_nothing() {
-    let epochs = vec![vec![((1_u32, (0, Some(5_u32))), 1)], vec![((1, (1, Some(5))), 1)], vec![((1, (2, None)), 1), ((1, (3, Some(5))), 1)]];
-    let emitted = run(2, epochs, upsert::<u32, u32>);
+    let emitted = changes(vec![vec![(1, (0, Some(5)))], vec![(1, (1, Some(5)))], vec![(1, (2, None)), (1, (3, Some(5)))]], 2);
     assert_eq!(emitted.len(), 1, "{emitted:?}");
 }
 
@@ -40,7 +65,7 @@ fn emits_nothing_for_a_record_that_changes_nothing() {
 fn the_table_equals_a_map_at_every_time_on_one_worker_and_on_three() {
     let mut random = StdRng::seed_from_u64(3);
     let mut offset = 0;
-    let records: Vec<Vec<Sequenced<u32, u32>>> = (0..60)
+    let records: Vec<Vec<Record>> = (0..60)
         .map(|_| {
             (0..random.random_range(0..30))
                 .map(|_| {
@@ -65,56 +90,6 @@ fn the_table_equals_a_map_at_every_time_on_one_worker_and_on_three() {
         .collect();
     assert_eq!(table(records.clone(), 1), truth);
     assert_eq!(table(records, 3), truth);
-}
-
-fn counted(epochs: Vec<Vec<((u32, Spoken), isize)>>, workers: usize) -> Vec<BTreeMap<(u32, Activity), isize>> {
-    let count = epochs.len() as u64;
-    states(&run(workers, epochs, count_activity::<u64, u32>), count)
-}
-
-#[test]
-fn counts_who_spoke_and_forgets_a_user_whose_last_turn_is_retracted() {
-    let (first, second) = (Spoken { speaker: Speaker::User, at_us: 5 }, Spoken { speaker: Speaker::Assistant, at_us: 9_000_000_000 });
-    let states = counted(vec![vec![((1, first), 1), ((1, second), 1)], vec![((1, first), -1)], vec![((1, second), -1)]], 1);
-    let both = Activity { user_turns: 1, assistant_turns: 1, other_turns: 0, first_us: 5, last_us: 9_000_000_000 };
-    assert_eq!(states[0], BTreeMap::from([((1, both), 1)]));
-    assert_eq!(states[1], BTreeMap::from([((1, Activity { user_turns: 0, first_us: 9_000_000_000, ..both }), 1)]));
-    assert!(states[2].is_empty());
-}
-
-#[test]
-fn counts_equal_a_recount_at_every_time_on_one_worker_and_on_three() {
-    let mut random = StdRng::seed_from_u64(8);
-    let mut live: Vec<(u32, Spoken)> = Vec::new();
-    let (mut epochs, mut truth) = (Vec::new(), Vec::new());
-    for _ in 0..40 {
-        let mut epoch = Vec::new();
-        for _ in 0..random.random_range(0..20) {
-            if !live.is_empty() && random.random_bool(0.4) {
-                let at = random.random_range(0..live.len());
-                epoch.push((live.swap_remove(at), -1));
-            } else {
-                let speaker = [Speaker::User, Speaker::Assistant, Speaker::Other][random.random_range(0..3)];
-                let turn = (random.random_range(0..6), Spoken { speaker, at_us: random.random_range(-9_000_000_000..90_000_000_000) });
-                live.push(turn);
-                epoch.push((turn, 1));
-            }
-        }
-        let mut counts: BTreeMap<u32, Activity> = BTreeMap::new();
-        for (user, turn) in &live {
-            let of = |speaker| u64::from(turn.speaker == speaker);
-            let held = counts.entry(*user).or_insert(Activity { user_turns: 0, assistant_turns: 0, other_turns: 0, first_us: turn.at_us, last_us: turn.at_us });
-            held.user_turns += of(Speaker::User);
-            held.assistant_turns += of(Speaker::Assistant);
-            held.other_turns += of(Speaker::Other);
-            held.first_us = held.first_us.min(turn.at_us);
-            held.last_us = held.last_us.max(turn.at_us);
-        }
-        truth.push(counts.into_iter().map(|row| (row, 1)).collect::<BTreeMap<_, _>>());
-        epochs.push(epoch);
-    }
-    assert_eq!(counted(epochs.clone(), 1), truth);
-    assert_eq!(counted(epochs, 3), truth);
 }
 
 /// A service that says something else every time it is asked the same, and refuses multiples of 7.

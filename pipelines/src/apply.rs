@@ -4,23 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ajatus_events::{ChangeRecord, Frontier, InteractionKey, MemoryChange, MemoryOp, UserId, topic};
+use ajatus_events::{ChangeRecord, Frontier, InteractionKey, MemoryChange, MemoryOp, Sealed, UserId, topic};
 use ajatus_kafka::{Log, Record, wire};
-use ajatus_memory::index::vector_from_bytes;
+use ajatus_memory::index::vector_to_bytes;
 use ajatus_memory::keys::{KeyError, KeyRing, Purpose};
 use ajatus_memory::postgres::{ActivityRow, EpochDelta, MemoryRow, OutboxRow, Postgres};
-use ajatus_operators::Activity;
-use chrono::DateTime;
 use tokio::sync::{mpsc, watch};
 
+use crate::companion::Job;
 use crate::compact::Compactor;
 use crate::feed::Fed;
 use crate::memo::ToMemo;
-use crate::plan::{Change, VectorBytes};
 use crate::runtime::PipelineError;
 use crate::status::{Meter, Status};
-use crate::turn::{Turn, dead_letter};
-use crate::worker::Closed;
+use crate::stream::{Changes, Closed, Delta, Gathered, consolidated};
 
 /// The sink and what it needs.
 pub(crate) struct Sink {
@@ -32,23 +29,23 @@ pub(crate) struct Sink {
     pub(crate) status: watch::Sender<Status>,
     pub(crate) compactor: Compactor,
     pub(crate) pipeline: String,
-    pub(crate) plan_hash: String,
-    pub(crate) model: String,
+    pub(crate) job: Arc<Job>,
+    pub(crate) gathered: Gathered,
     pub(crate) generation: i64,
     /// Times up to here are in the views already.
     pub(crate) applied: u64,
     /// Everybody's counts at `applied`, until the first epoch after the start has written them: what a broker compacted
     /// away may have left the table ahead or behind.
-    pub(crate) counts: Option<BTreeMap<UserId, Activity>>,
+    pub(crate) counts: Option<BTreeMap<UserId, ActivityRow>>,
 }
 
 /// Changes of one epoch, by what they change.
 #[derive(Default)]
 struct Sorted {
-    upserts: BTreeMap<InteractionKey, (Box<Turn>, VectorBytes)>,
+    upserts: BTreeMap<InteractionKey, MemoryRow>,
     deletes: BTreeSet<InteractionKey>,
-    refused: Vec<(InteractionKey, String)>,
-    activity: BTreeMap<UserId, Activity>,
+    refused: Vec<OutboxRow>,
+    activity: BTreeMap<UserId, ActivityRow>,
     activity_deletes: BTreeSet<UserId>,
 }
 
@@ -64,25 +61,26 @@ impl Sink {
     ) -> Result<(), PipelineError> {
         self.relay().await?;
         let mut queue: VecDeque<Fed> = VecDeque::new();
-        let mut changes: BTreeMap<u64, Vec<(Change, isize)>> = BTreeMap::new();
         while let Some(news) = closed.recv().await {
-            changes.extend(news.changes);
+            self.gathered.hear(news);
             // The feeder tells the sink first, so every epoch the frontier has passed is here.
             while let Ok(epoch) = fed.try_recv() {
                 queue.push_back(epoch);
             }
-            if let Some(history) = changes.first_key_value().map(|(time, _)| *time).filter(|time| *time <= self.applied) {
-                let rows = changes.remove(&history).unwrap_or_default();
-                let sorted = sort(rows);
-                self.counts.get_or_insert_default().extend(sorted.activity);
+            if !self.gathered.complete(self.applied) {
+                continue;
             }
-            while queue.front().is_some_and(|epoch| news.frontier.is_none_or(|frontier| epoch.epoch < frontier)) {
+            if let Some(mut history) = self.gathered.take_up_to(self.applied) {
+                // Its memories are in the views; only the counts are looked at again.
+                let (counts, _) = self.counted(history.remove(&self.job.activity()).unwrap_or_default())?;
+                self.counts.get_or_insert_default().extend(counts);
+            }
+            while queue.front().is_some_and(|epoch| self.gathered.complete(epoch.epoch)) {
                 let Some(epoch) = queue.pop_front() else { break };
-                let rows = changes.remove(&epoch.epoch).unwrap_or_default();
-                self.epoch(epoch, rows).await?;
+                let changes = self.gathered.take(epoch.epoch);
+                self.epoch(epoch, changes).await?;
             }
-            let complete = news.frontier.map_or(u64::MAX, |frontier| frontier.saturating_sub(1));
-            if complete >= self.applied && queue.is_empty() {
+            if queue.is_empty() {
                 // What the start found applied is complete too.
                 self.memo.send(ToMemo::Applied(self.applied)).ok();
             }
@@ -90,9 +88,9 @@ impl Sink {
         Ok(())
     }
 
-    async fn epoch(&mut self, fed: Fed, rows: Vec<(Change, isize)>) -> Result<(), PipelineError> {
+    async fn epoch(&mut self, fed: Fed, changes: Changes) -> Result<(), PipelineError> {
         let clock = Instant::now();
-        let (delta, touched) = self.delta(&fed, rows).await?;
+        let (delta, touched) = self.delta(&fed, changes).await?;
         let mut pause = Duration::from_millis(50);
         loop {
             match self.db.apply_epoch(&delta).await {
@@ -126,8 +124,8 @@ impl Sink {
     }
 
     /// The transaction of an epoch, and how many records of the log it made superfluous.
-    async fn delta(&mut self, fed: &Fed, rows: Vec<(Change, isize)>) -> Result<(EpochDelta, u64), PipelineError> {
-        let mut sorted = sort(rows);
+    async fn delta(&mut self, fed: &Fed, changes: Changes) -> Result<(EpochDelta, u64), PipelineError> {
+        let mut sorted = self.sort(changes)?;
         for key in &fed.tombstones {
             if !sorted.upserts.contains_key(key) {
                 sorted.deletes.insert(*key);
@@ -136,9 +134,9 @@ impl Sink {
         let mut outbox = Vec::with_capacity(sorted.upserts.len() + sorted.deletes.len() + fed.positions.len());
         let mut upserts = Vec::with_capacity(sorted.upserts.len());
         let partitions = self.log.partitions(topic::INTERACTIONS)?;
-        for (key, (turn, vector)) in std::mem::take(&mut sorted.upserts) {
-            match self.row(key, *turn, &vector).await? {
-                Some((row, sealed)) => {
+        for (key, row) in std::mem::take(&mut sorted.upserts) {
+            match self.sealed(&row).await? {
+                Some(sealed) => {
                     let op = MemoryOp::Upsert {
                         conversation_id: row.conversation_id,
                         session: row.session,
@@ -158,9 +156,7 @@ impl Sink {
         outbox.extend(sorted.deletes.iter().map(|key| change(fed.epoch, *key, MemoryOp::Delete {}, partitions)));
         outbox.extend(fed.positions.iter().map(|(partition, next)| frontier(fed.epoch, *partition, *next)));
         outbox.extend(fed.dead_letters.iter().cloned());
-        outbox.extend(sorted.refused.into_iter().map(|(key, reason)| {
-            dead_letter("embed", "embed.refused", reason, &format!("{}:{key}", topic::INTERACTIONS), Vec::new())
-        }));
+        outbox.extend(sorted.refused);
         let activity_reset = self.counts.is_some() || fed.reset;
         let mut activity = self.counts.clone().unwrap_or_default();
         for user in &sorted.activity_deletes {
@@ -170,7 +166,7 @@ impl Sink {
         let touched = (sorted.deletes.len() + upserts.len()) as u64;
         let delta = EpochDelta {
             pipeline: self.pipeline.clone(),
-            plan_hash: self.plan_hash.clone(),
+            plan_hash: self.job.plan_hash.clone(),
             generation: self.generation,
             previous: fed.previous,
             epoch: fed.epoch,
@@ -179,15 +175,52 @@ impl Sink {
             activity_reset,
             upserts,
             deletes: sorted.deletes.into_iter().collect(),
-            activity: activity.into_iter().map(|(user, counts)| activity_row(user, counts)).collect::<Result<_, _>>()?,
+            activity: activity.into_values().collect(),
             activity_deletes: sorted.activity_deletes.into_iter().collect(),
             outbox,
         };
         Ok((delta, touched))
     }
 
-    /// A view's row and its vector sealed for the way; `None` if the user was forgotten meanwhile.
-    async fn row(&self, key: InteractionKey, turn: Turn, vector: &VectorBytes) -> Result<Option<(MemoryRow, ajatus_events::Sealed)>, PipelineError> {
+    /// Changes by what they change.
+    fn sort(&self, mut changes: Changes) -> Result<Sorted, PipelineError> {
+        let mut sorted = Sorted::default();
+        let mut take = |output: usize| -> Delta { changes.remove(&output).unwrap_or_default() };
+        for (row, diff) in consolidated(take(self.job.memories())) {
+            if diff > 0 {
+                let memory = self.job.memory(&row)?;
+                sorted.upserts.insert(memory.key, memory);
+            } else {
+                sorted.deletes.insert(self.job.memory_key(&row)?);
+            }
+        }
+        (sorted.activity, sorted.activity_deletes) = self.counted(take(self.job.activity()))?;
+        // A refusal that is taken back stays where it was told.
+        let faults = consolidated(take(self.job.outputs() - 1));
+        sorted.refused = faults.iter().filter(|(_, diff)| *diff > 0).map(|(fault, _)| self.job.letter(fault)).collect();
+        // An edit is a deletion and an insertion of one key: what remains is the insertion.
+        sorted.deletes.retain(|key| !sorted.upserts.contains_key(key));
+        Ok(sorted)
+    }
+
+    /// Users' counts as they are now, and users that have none any more.
+    fn counted(&self, delta: Delta) -> Result<(BTreeMap<UserId, ActivityRow>, BTreeSet<UserId>), PipelineError> {
+        let (mut now, mut gone) = (BTreeMap::new(), BTreeSet::new());
+        for (row, diff) in consolidated(delta) {
+            let counts = self.job.counts(&row)?;
+            if diff > 0 {
+                now.insert(counts.user_id, counts);
+            } else {
+                gone.insert(counts.user_id);
+            }
+        }
+        gone.retain(|user| !now.contains_key(user));
+        Ok((now, gone))
+    }
+
+    /// A memory's vector, sealed for the way; `None` if the user was forgotten meanwhile.
+    async fn sealed(&self, row: &MemoryRow) -> Result<Option<Sealed>, PipelineError> {
+        let key = row.key;
         let user = loop {
             match self.keys.user(key.user_id).await {
                 Ok(user) => break user,
@@ -199,20 +232,7 @@ impl Sink {
                 Err(error) => return Err(ajatus_memory::postgres::StoreError::from(error).into()),
             }
         };
-        let sealed = user.seal(Purpose::Vectors, &MemoryChange::vector_aad(key.user_id, key.id), vector);
-        let row = MemoryRow {
-            key,
-            conversation_id: turn.conversation_id,
-            session: turn.session,
-            position: turn.position,
-            role: turn.role,
-            occurred_at: time(turn.at_us)?,
-            body: turn.body,
-            fingerprint: turn.fingerprint,
-            vector: vector_from_bytes(vector).ok_or(PipelineError::Bug("a vector of the dataflow is not one"))?,
-            model: self.model.clone(),
-        };
-        Ok(Some((row, sealed)))
+        Ok(Some(user.seal(Purpose::Vectors, &MemoryChange::vector_aad(key.user_id, key.id), &vector_to_bytes(&row.vector))))
     }
 
     /// Puts on the log what committed epochs left in the outbox; twice does no harm.
@@ -250,24 +270,6 @@ impl Sink {
     }
 }
 
-fn sort(rows: Vec<(Change, isize)>) -> Sorted {
-    let mut sorted = Sorted::default();
-    for (change, diff) in rows {
-        match (change, diff > 0) {
-            (Change::Memory(key, turn, vector), true) => drop(sorted.upserts.insert(key, (turn, vector))),
-            (Change::Memory(key, ..), false) => drop(sorted.deletes.insert(key)),
-            (Change::Refused(key, _, reason), true) => sorted.refused.push((key, reason)),
-            (Change::Refused(..), false) => {}
-            (Change::Activity(user, counts), true) => drop(sorted.activity.insert(user, counts)),
-            (Change::Activity(user, _), false) => drop(sorted.activity_deletes.insert(user)),
-        }
-    }
-    // An edit is a deletion and an insertion of one key: what remains is the insertion.
-    sorted.deletes.retain(|key| !sorted.upserts.contains_key(key));
-    sorted.activity_deletes.retain(|user| !sorted.activity.contains_key(user));
-    sorted
-}
-
 fn change(epoch: u64, key: InteractionKey, op: MemoryOp, partitions: u32) -> OutboxRow {
     let record = ChangeRecord::Memory(MemoryChange { user_id: key.user_id, id: key.id, epoch, op });
     OutboxRow {
@@ -286,19 +288,4 @@ fn frontier(epoch: u64, partition: u32, next_offset: u64) -> OutboxRow {
         key: b"frontier".to_vec(),
         value: Some(wire::encode(&record).expect("a frontier is JSON")),
     }
-}
-
-fn time(at_us: i64) -> Result<DateTime<chrono::Utc>, PipelineError> {
-    DateTime::from_timestamp_micros(at_us).ok_or(PipelineError::Bug("a time of the dataflow is out of range"))
-}
-
-fn activity_row(user_id: UserId, counts: Activity) -> Result<ActivityRow, PipelineError> {
-    Ok(ActivityRow {
-        user_id,
-        user_turns: counts.user_turns,
-        assistant_turns: counts.assistant_turns,
-        other_turns: counts.other_turns,
-        first_at: time(counts.first_us)?,
-        last_at: time(counts.last_us)?,
-    })
 }

@@ -4,7 +4,7 @@
 //! at most `max_epochs_ahead` epochs are between here and the views.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ajatus_events::{InteractionKey, topic};
@@ -14,11 +14,12 @@ use ajatus_memory::postgres::{LedgerRow, OffsetRange, OutboxRow, PipelineState, 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::companion::Job;
 use crate::memo::ToMemo;
 use crate::runtime::PipelineError;
 use crate::status::Meter;
-use crate::turn::{Decoded, Row, decode};
-use crate::worker::{Command, Workers};
+use crate::stream::{Engine, Payload};
+use crate::turn::{Decoded, Said, decode};
 
 /// What the sink must know of an epoch besides its changes.
 pub(crate) struct Fed {
@@ -41,23 +42,23 @@ pub(crate) struct Feeder {
     pub(crate) db: Postgres,
     pub(crate) keys: KeyRing,
     pub(crate) meter: Meter,
-    pub(crate) workers: Arc<Workers>,
+    pub(crate) job: Arc<Job>,
+    pub(crate) engine: Arc<Mutex<Engine>>,
     pub(crate) memo: mpsc::UnboundedSender<ToMemo>,
     pub(crate) fed: mpsc::Sender<Fed>,
     pub(crate) ahead: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
     pub(crate) pipeline: String,
-    pub(crate) plan_hash: String,
     pub(crate) generation: i64,
     pub(crate) max_epoch_rows: usize,
     pub(crate) next: BTreeMap<u32, u64>,
     pub(crate) last: u64,
 }
 
-/// Rows of a read, and what could not be used.
+/// What a read gave, and what could not be used.
 #[derive(Default)]
 struct Batch {
-    rows: Vec<Row>,
+    said: Vec<Said>,
     dead_letters: Vec<OutboxRow>,
     records: u64,
 }
@@ -86,7 +87,7 @@ impl Feeder {
         } else if state.progress > 0 {
             // The state as applied, at the time it was applied; the sink lets nothing of it out.
             let batch = self.read_ranges(&self.history(&state.positions)).await?;
-            self.workers.send(Command::Feed(state.progress, batch.rows));
+            self.dataflow(state.progress, batch.said)?;
         }
         let mut previous = state.progress;
         for (at, row) in pending.into_iter().enumerate() {
@@ -101,7 +102,7 @@ impl Feeder {
                 self.next.insert(range.partition, range.to);
             }
             self.last = row.epoch;
-            self.send(row, previous, batch, reset, permit).await;
+            self.send(row, previous, batch, reset, permit).await?;
             previous = self.last;
         }
         self.memo.send(ToMemo::CaughtUp(self.last)).ok();
@@ -137,7 +138,7 @@ impl Feeder {
                 self.next.insert(range.partition, range.to);
             }
             self.last = row.epoch;
-            self.send(row, previous, batch, false, permit).await;
+            self.send(row, previous, batch, false, permit).await?;
             previous = self.last;
         }
     }
@@ -151,7 +152,7 @@ impl Feeder {
         let row = LedgerRow { epoch: self.last + 1, ranges };
         let mut pause = Duration::from_millis(50);
         loop {
-            match self.db.mint_epoch(&self.pipeline, &self.plan_hash, self.generation, self.last, &row).await {
+            match self.db.mint_epoch(&self.pipeline, &self.job.plan_hash, self.generation, self.last, &row).await {
                 Ok(()) => return Ok(row),
                 Err(error) if error.may_pass() => tracing::warn!(%error, "an epoch could not be minted yet; trying again"),
                 Err(error) => return Err(error.into()),
@@ -161,9 +162,9 @@ impl Feeder {
         }
     }
 
-    async fn send(&self, row: LedgerRow, previous: u64, batch: Batch, reset: bool, permit: OwnedSemaphorePermit) {
+    async fn send(&self, row: LedgerRow, previous: u64, batch: Batch, reset: bool, permit: OwnedSemaphorePermit) -> Result<(), PipelineError> {
         let mut last: BTreeMap<InteractionKey, (u64, bool)> = BTreeMap::new();
-        for (key, (offset, value)) in &batch.rows {
+        for (key, offset, value) in &batch.said {
             let held = last.entry(*key).or_insert((*offset, value.is_none()));
             if *offset >= held.0 {
                 *held = (*offset, value.is_none());
@@ -181,7 +182,15 @@ impl Feeder {
         };
         // The sink hears of the epoch before the dataflow does; it only fails when the sink has ended, which ends us too.
         self.fed.send(fed).await.ok();
-        self.workers.send(Command::Feed(row.epoch, batch.rows));
+        self.dataflow(row.epoch, batch.said)
+    }
+
+    /// Gives the dataflow an epoch, whole. A thread takes what it is given between two steps, so this waits for a step at most.
+    fn dataflow(&self, epoch: u64, said: Vec<Said>) -> Result<(), PipelineError> {
+        let rows = self.job.rows(said);
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let fed = if rows.is_empty() { Ok(()) } else { engine.records(epoch, 0, Payload::Rows(rows)) };
+        fed.and_then(|()| engine.close(epoch)).map_err(|error| PipelineError::Dataflow(error.to_string()))
     }
 
     /// Whatever is new, up to `max_epoch_rows` records, fairly over partitions.
@@ -235,7 +244,7 @@ impl Feeder {
                 pause = (pause * 2).min(Duration::from_secs(5));
             };
             match decoded {
-                Decoded::Row(row) => batch.rows.push(*row),
+                Decoded::Said(said) => batch.said.push(*said),
                 Decoded::Refused(letter) => batch.dead_letters.push(letter),
             }
         }

@@ -1,35 +1,39 @@
 //! The memo: a model's first answer, on the log before anything that used it is applied.
 //!
-//! One task owns it. It answers a batch from what is recorded, asks the model for the rest, appends the answers, and only then
+//! A request is a text and its owner: equal texts of one user are one request, and the answer is sealed with the user's key. One task
+//! owns the memo. It answers a batch from what is recorded, asks the model for the rest, appends the answers, and only then
 //! lets them into the dataflow. When a request has no live turn left, its answer is erased from the log, after the epoch that
 //! let go of it has been applied, so that a restart never misses an answer.
 //!
-//! Keeps in memory: answers that no operator holds (read at the start, or let go and not yet erased).
+//! Keeps in memory: the key of every request that the dataflow holds (a key that is destroyed later cannot be asked for it); and
+//! answers that no operator holds (read at the start, or let go and not yet erased).
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ajatus_events::{AnswerKey, ModelAnswer, UserId, topic};
-use ajatus_inference::{Embedder, InferenceError};
+use ajatus_inference::Embedder;
 use ajatus_kafka::{Log, LogError, Record, partition_for_user, wire};
-use ajatus_memory::index::{vector_from_bytes, vector_to_bytes};
-use ajatus_memory::keys::{KeyError, KeyRing, Purpose};
-use ajatus_operators::{Answer, Job};
-use tokio::sync::mpsc::UnboundedReceiver;
+use ajatus_memory::index::vector_from_bytes;
+use ajatus_memory::keys::{KeyError, KeyRing, Purpose, UserKey};
+use ajatus_operators::row::{Cell, Kind, Row};
+use ajatus_operators::{Answer, Calls, Job};
+use ajatus_sql::plan::{Call, Node};
+use ajatus_sql::render::{Dispatch, Models, Release};
+use ajatus_sql::script::{Model, Script, Statement};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
-use crate::plan::VectorBytes;
+use crate::ask::{Asked, Asker, PAUSE, row};
 use crate::status::Meter;
-use crate::turn::Request;
 
 /// What the memo's task is told.
 pub(crate) enum ToMemo {
     /// A batch to answer.
-    Ask(Job<Request, VectorBytes>),
+    Ask(Job<Row, Row>),
     /// Requests without a live turn from this time on.
-    Release(u64, Vec<(Request, Answer<VectorBytes>)>),
+    Release(u64, Vec<(Row, Answer<Row>)>),
     /// Everything up to this time is in the views.
     Applied(u64),
     /// Everything an earlier run had minted lies at or below this time.
@@ -41,7 +45,40 @@ enum Idle {
     /// As read from the log.
     Sealed(ModelAnswer),
     /// Let go by the dataflow at a time.
-    Released(u64, VectorBytes),
+    Released(u64, Row),
+}
+
+/// How the dataflow calls the model: through the memo.
+#[derive(Clone)]
+pub(crate) struct ThroughMemo {
+    memo: UnboundedSender<ToMemo>,
+    limits: BTreeMap<String, Model>,
+}
+
+impl ThroughMemo {
+    /// With the limits that the file sets its models.
+    pub(crate) fn new(script: &Script, memo: UnboundedSender<ToMemo>) -> Self {
+        let models = script.statements.iter().filter_map(|statement| if let Statement::Model(model) = statement { Some(model) } else { None });
+        Self { memo, limits: models.map(|model| (model.name.clone(), model.clone())).collect() }
+    }
+}
+
+impl Models for ThroughMemo {
+    fn calls(&self, _step: &Node, call: &Call) -> Calls<Dispatch, Release> {
+        let (max_batch, max_in_flight) = self.limits.get(&call.model).map_or((1, 1), |model| (model.max_batch_rows, model.max_in_flight));
+        let (ask, release) = (self.memo.clone(), self.memo.clone());
+        // A memo that is gone needs no answer: the pipeline ends.
+        Calls {
+            max_batch,
+            max_in_flight,
+            dispatch: Box::new(move |job| {
+                ask.send(ToMemo::Ask(job)).ok();
+            }),
+            release: Box::new(move |time, gone| {
+                release.send(ToMemo::Release(time, gone)).ok();
+            }),
+        }
+    }
 }
 
 /// The memo's task and what it needs.
@@ -51,13 +88,12 @@ pub(crate) struct Memo {
     embedder: Arc<dyn Embedder>,
     meter: Meter,
     model: String,
+    /// Per request that the dataflow holds, by its hash: owner and input of its answer's key.
+    held: HashMap<[u8; 16], (UserId, Box<str>)>,
     idle: HashMap<String, Idle>,
     /// Time after which answers still idle since the start are garbage.
     caught_up: Option<u64>,
 }
-
-/// Longest pause between two tries of something that may pass.
-const PAUSE: Duration = Duration::from_secs(5);
 
 impl Memo {
     /// Reads what is recorded.
@@ -86,7 +122,7 @@ impl Memo {
                 from = chunk.next;
             }
         }
-        Ok(Self { log, keys, embedder, meter, model, idle, caught_up: None })
+        Ok(Self { log, keys, embedder, meter, model, held: HashMap::new(), idle, caught_up: None })
     }
 
     /// Answers until the dataflow is gone.
@@ -97,20 +133,19 @@ impl Memo {
                 message = inbox.recv() => match message {
                     None => return,
                     Some(ToMemo::Ask(job)) => {
-                        let known = self.known(&job.requests).await;
+                        let (asked, known) = self.known(&job.requests).await;
                         let asker = Asker {
                             log: Arc::clone(&self.log),
                             keys: self.keys.clone(),
                             embedder: Arc::clone(&self.embedder),
                             meter: self.meter.clone(),
-                            model: self.model.clone(),
                         };
-                        asking.spawn(async move { asker.answer(job, known).await });
+                        asking.spawn(async move { asker.answer(job, asked, known).await });
                     }
                     Some(ToMemo::Release(time, gone)) => {
                         for (request, answer) in gone {
-                            if let Ok(vector) = answer {
-                                self.idle.insert(key(&self.model, &request).to_string(), Idle::Released(time, vector));
+                            if let (Some((user, input)), Ok(vector)) = (self.held.remove(&hash(&request)), answer) {
+                                self.idle.insert(self.key(user, input.into()).to_string(), Idle::Released(time, vector));
                             }
                         }
                     }
@@ -126,20 +161,53 @@ impl Memo {
         }
     }
 
-    /// Takes what is recorded of a batch; from now on the dataflow holds it.
-    async fn known(&mut self, requests: &[Request]) -> Vec<Option<VectorBytes>> {
-        let mut known = Vec::with_capacity(requests.len());
+    /// Takes what is recorded of a batch; from now on the dataflow holds it. Beside it, what is asked for the rest.
+    async fn known(&mut self, requests: &[Row]) -> (Vec<Asked>, Vec<Option<Row>>) {
+        let (mut asked, mut known) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
         for request in requests {
-            let key = key(&self.model, request);
-            let found = match self.idle.remove(&key.to_string()) {
-                Some(Idle::Released(_, vector)) => Some(vector),
-                Some(Idle::Sealed(answer)) => open(&self.keys, &key, &answer).await,
-                None => None,
-            };
+            let (text, owner) = read(request);
+            let mut found = None;
+            let user = self.owner(&owner).await;
+            let key = user.as_ref().map(|(id, user)| self.key(*id, user.fingerprint(Purpose::Answers, text.as_bytes())));
+            if let (Some(key), Some((_, user))) = (&key, &user) {
+                found = match self.idle.remove(&key.to_string()) {
+                    Some(Idle::Released(_, vector)) => Some(vector),
+                    Some(Idle::Sealed(answer)) => open(user, key, &answer, self.embedder.dimension()),
+                    None => None,
+                };
+                self.held.insert(hash(request), (key.user_id, key.input.as_str().into()));
+            }
+            asked.push(Asked { key, text });
             known.push(found);
         }
         metrics::counter!("memo_hits_total").increment(known.iter().flatten().count() as u64);
-        known
+        (asked, known)
+    }
+
+    fn key(&self, user_id: UserId, input: String) -> AnswerKey {
+        AnswerKey { user_id, model: self.model.clone(), prompt: "-".to_owned(), input }
+    }
+
+    /// The owner of a request, with the key that seals; nobody if they were forgotten. Goes on trying while the trouble may pass.
+    async fn owner(&self, owner: &str) -> Option<(UserId, Arc<UserKey>)> {
+        let Ok(id) = owner.parse::<UserId>() else {
+            tracing::error!("a request has an owner that is no user; its answer is not recorded");
+            return None;
+        };
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.keys.user(id).await {
+                Ok(user) => return Some((id, user)),
+                Err(KeyError::Store(error)) if error.may_pass() => tracing::warn!(%error, "a key could not be looked up yet; trying again"),
+                Err(KeyError::Destroyed { .. }) => return None,
+                Err(error) => {
+                    tracing::error!(%error, "a key cannot be used; the answers of its user are not recorded");
+                    return None;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE);
+        }
     }
 
     /// Erases the answers that nobody needs once everything up to `time` is in the views.
@@ -176,129 +244,20 @@ impl Memo {
     }
 }
 
-fn key(model: &str, request: &Request) -> AnswerKey {
-    AnswerKey { user_id: request.user_id, model: model.to_owned(), prompt: "-".to_owned(), input: request.input.clone() }
+/// The text and the owner of a request.
+fn read(request: &Row) -> (String, String) {
+    let mut cells = request.cells(&[Kind::Text, Kind::Text]).into_iter().map(|cell| if let Cell::Text(text) = cell { text.into_owned() } else { String::new() });
+    (cells.next().unwrap_or_default(), cells.next().unwrap_or_default())
 }
 
-async fn open(keys: &KeyRing, key: &AnswerKey, answer: &ModelAnswer) -> Option<VectorBytes> {
-    let user = keys.user(key.user_id).await.ok()?;
+fn hash(request: &Row) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&blake3::hash(request.bytes()).as_bytes()[..16]);
+    short
+}
+
+/// A recorded answer; nothing if it cannot be opened or is no vector of the model, as if it had never been asked.
+fn open(user: &UserKey, key: &AnswerKey, answer: &ModelAnswer, dimension: usize) -> Option<Row> {
     let bytes = user.open(Purpose::Answers, &ModelAnswer::aad(key), &answer.answer).ok()?;
-    vector_from_bytes(&bytes)?;
-    Some(bytes.into())
-}
-
-/// One batch on its way: asks, records, answers. Goes on trying while the trouble may pass.
-struct Asker {
-    log: Arc<dyn Log>,
-    keys: KeyRing,
-    embedder: Arc<dyn Embedder>,
-    meter: Meter,
-    model: String,
-}
-
-impl Asker {
-    async fn answer(&self, job: Job<Request, VectorBytes>, mut known: Vec<Option<VectorBytes>>) {
-        let unknown: Vec<usize> = (0..known.len()).filter(|at| known[*at].is_none()).collect();
-        let mut refused: BTreeMap<usize, String> = BTreeMap::new();
-        if !unknown.is_empty() {
-            let texts: Vec<String> = unknown.iter().map(|at| job.requests[*at].text.clone()).collect();
-            let clock = Instant::now();
-            let answers = self.ask(texts).await;
-            self.meter.add("embed", clock);
-            let mut fresh = Vec::new();
-            for (at, answer) in unknown.into_iter().zip(answers) {
-                match answer {
-                    Ok(vector) => {
-                        let bytes: VectorBytes = vector_to_bytes(&vector).into();
-                        fresh.push((key(&self.model, &job.requests[at]), Arc::clone(&bytes)));
-                        known[at] = Some(bytes);
-                    }
-                    Err(error) => drop(refused.insert(at, error.to_string())),
-                }
-            }
-            let clock = Instant::now();
-            self.record(&fresh).await;
-            self.meter.add("memo", clock);
-        }
-        let answers = known
-            .into_iter()
-            .enumerate()
-            .map(|(at, vector)| vector.ok_or_else(|| refused.remove(&at).unwrap_or_else(|| "no answer".to_owned())))
-            .collect();
-        job.answer(answers);
-    }
-
-    /// Asks until every text has an answer or a refusal that trying again would not change.
-    async fn ask(&self, texts: Vec<String>) -> Vec<Result<Vec<f32>, InferenceError>> {
-        let mut answers: Vec<Option<Result<Vec<f32>, InferenceError>>> = vec![None; texts.len()];
-        let mut pause = Duration::from_millis(50);
-        loop {
-            let open: Vec<usize> = (0..texts.len()).filter(|at| answers[*at].is_none()).collect();
-            if open.is_empty() {
-                return answers.into_iter().flatten().collect();
-            }
-            match self.embedder.embed(open.iter().map(|at| texts[*at].clone()).collect()).await {
-                Ok(batch) => {
-                    for (at, answer) in open.iter().zip(batch) {
-                        match answer {
-                            Err(error) if may_pass(&error) => tracing::warn!(%error, "a text could not be embedded yet"),
-                            settled => answers[*at] = Some(settled.and_then(finite)),
-                        }
-                    }
-                }
-                Err(error) if may_pass(&error) => tracing::warn!(%error, "the embedding model did not answer; trying again"),
-                Err(error) => open.iter().for_each(|at| answers[*at] = Some(Err(error.clone()))),
-            }
-            if answers.iter().any(Option::is_none) {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE);
-            }
-        }
-    }
-
-    /// Appends answers, and returns when they are durable.
-    async fn record(&self, fresh: &[(AnswerKey, VectorBytes)]) {
-        let mut pause = Duration::from_millis(50);
-        while let Err(error) = self.try_record(fresh).await {
-            tracing::warn!(error, "answers could not be recorded yet; trying again");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE);
-        }
-    }
-
-    async fn try_record(&self, fresh: &[(AnswerKey, VectorBytes)]) -> Result<(), String> {
-        let partitions = self.log.partitions(topic::MODEL_ANSWERS).map_err(|error| error.to_string())?;
-        let mut users: HashMap<UserId, Option<Arc<ajatus_memory::keys::UserKey>>> = HashMap::new();
-        let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
-        for (key, vector) in fresh {
-            if let Entry::Vacant(place) = users.entry(key.user_id) {
-                place.insert(match self.keys.user(key.user_id).await {
-                    Ok(found) => Some(found),
-                    Err(KeyError::Destroyed { .. }) => None,
-                    Err(error) => return Err(error.to_string()),
-                });
-            }
-            // The user was forgotten meanwhile: nothing of theirs is recorded.
-            let Some(Some(user)) = users.get(&key.user_id) else { continue };
-            let answer = ModelAnswer { answer: user.seal(Purpose::Answers, &ModelAnswer::aad(key), vector) };
-            let value = wire::encode(&answer).map_err(|error| error.to_string())?;
-            let record = Record { key: key.to_string().into_bytes(), value: Some(value) };
-            records.entry(partition_for_user(key.user_id, partitions)).or_default().push(record);
-        }
-        for (partition, records) in records {
-            self.log.append(topic::MODEL_ANSWERS, partition, records).await.map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-}
-
-fn may_pass(error: &InferenceError) -> bool {
-    matches!(error, InferenceError::Overloaded { .. } | InferenceError::Timeout { .. } | InferenceError::Backend { .. })
-}
-
-fn finite(vector: Vec<f32>) -> Result<Vec<f32>, InferenceError> {
-    if vector.iter().all(|value| value.is_finite()) {
-        return Ok(vector);
-    }
-    Err(InferenceError::Input { reason: "its vector holds a value that is not finite".to_owned() })
+    vector_from_bytes(&bytes).filter(|vector| vector.len() == dimension).map(row)
 }

@@ -1,7 +1,7 @@
 //! Starts, watches and stops the pipeline.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ajatus_events::topic;
 use ajatus_inference::Embedder;
@@ -9,18 +9,20 @@ use ajatus_kafka::{Log, LogError};
 use ajatus_memory::index::PIPELINE;
 use ajatus_memory::keys::KeyRing;
 use ajatus_memory::postgres::{Postgres, StoreError};
+use ajatus_sql::render::Models;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Sink;
+use crate::companion::Job;
 use crate::compact::Compactor;
 use crate::feed::Feeder;
-use crate::memo::Memo;
+use crate::memo::{Memo, ThroughMemo};
 use crate::status::{Meter, Status};
-use crate::worker::{Batches, Workers};
+use crate::stream::{Built, Engine, Gathered, Mesh};
 
-/// How the pipeline runs.
+/// How the pipeline runs; how the model is called stands in `companion.sql`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeConfig {
     /// Dataflow threads. Default 1, at least 1.
@@ -29,17 +31,13 @@ pub struct RuntimeConfig {
     pub max_epochs_ahead: usize,
     /// Records of one epoch at most. Default 512, at least 1.
     pub max_epoch_rows: usize,
-    /// Texts of one batch for the model at most. Default 128.
-    pub max_batch: usize,
-    /// Batches out at once, per worker. Default 2.
-    pub max_in_flight: usize,
     /// Changed rows after which the log is compacted. Default 20,000.
     pub compact_after: u64,
 }
 
 impl Default for RuntimeConfig {
     fn default() -> Self {
-        Self { workers: 1, max_epochs_ahead: 4, max_epoch_rows: 512, max_batch: 128, max_in_flight: 2, compact_after: 20_000 }
+        Self { workers: 1, max_epochs_ahead: 4, max_epoch_rows: 512, compact_after: 20_000 }
     }
 }
 
@@ -72,8 +70,11 @@ pub enum PipelineError {
     /// The topics do not fit together.
     #[error("topics {0:?} and {1:?} must have the same number of partitions; mend topics.toml")]
     Partitions(&'static str, &'static str),
-    /// The dataflow could not be started.
-    #[error("the dataflow could not be started: {0}")]
+    /// `companion.sql` is not what the program expects; the program was built wrong.
+    #[error("companion.sql cannot be used: {0}")]
+    Definition(String),
+    /// The dataflow could not be started, or has ended.
+    #[error("the dataflow failed: {0}")]
     Dataflow(String),
     /// A part ended by a panic.
     #[error("the pipeline's {0} ended unexpectedly")]
@@ -99,7 +100,7 @@ pub struct Running {
     status: watch::Receiver<Status>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
-    workers: Option<Arc<Workers>>,
+    engine: Option<Arc<Mutex<Engine>>>,
 }
 
 /// Takes the pipeline over and runs it until it is stopped.
@@ -113,9 +114,9 @@ pub async fn start(config: RuntimeConfig, parts: Parts) -> Result<Running, Pipel
             return Err(PipelineError::Partitions(topic::INTERACTIONS, other));
         }
     }
-    let model = embedder.model().id();
-    let plan_hash = blake3::hash(format!("companion 1 {model} {}", embedder.dimension()).as_bytes()).to_hex().chars().take(16).collect::<String>();
-    let state = db.open_pipeline(PIPELINE, &plan_hash).await?;
+    let model = Arc::clone(&embedder);
+    let job = Arc::new(tokio::task::spawn_blocking(move || Job::plan(&*model)).await.map_err(|_| PipelineError::Panic("planner"))??);
+    let state = db.open_pipeline(PIPELINE, &job.plan_hash).await?;
     let meter = Meter::default();
     let memo = Memo::load(Arc::clone(&log), keys.clone(), Arc::clone(&embedder), meter.clone()).await?;
 
@@ -131,13 +132,19 @@ pub async fn start(config: RuntimeConfig, parts: Parts) -> Result<Running, Pipel
     let (to_memo, memo_inbox) = mpsc::unbounded_channel();
     let (closed_sender, closed) = mpsc::unbounded_channel();
     let (fed_sender, fed) = mpsc::channel(config.max_epochs_ahead.max(1));
-    let batches = Batches { max_batch: config.max_batch.max(1), max_in_flight: config.max_in_flight.max(1) };
     let threads = config.workers.max(1);
-    let started = {
-        let (to_memo, closed_sender) = (to_memo.clone(), closed_sender);
-        tokio::task::spawn_blocking(move || Workers::start(threads, batches, to_memo, closed_sender)).await
+    let through_memo = ThroughMemo::new(&job.pipeline.script, to_memo.clone());
+    let built = Built {
+        pipeline: Arc::clone(&job.pipeline),
+        sources: vec![job.source.clone()],
+        models: Arc::new(move || Box::new(through_memo.clone()) as Box<dyn Models>),
+        outputs: job.pipeline.outputs.iter().map(|output| Arc::clone(&output.planned.node)).collect(),
     };
-    let workers = Arc::new(started.map_err(|_| PipelineError::Panic("dataflow"))?.map_err(PipelineError::Dataflow)?);
+    let started = tokio::task::spawn_blocking(move || Engine::start(&Mesh::here(threads), Arc::new(built), closed_sender, None)).await;
+    let mut engine = started.map_err(|_| PipelineError::Panic("dataflow"))?.map_err(|error| PipelineError::Dataflow(error.to_string()))?;
+    // The memo ends before the dataflow does, and what it has not answered is asked again by the next start.
+    engine.abandon_when_dropped();
+    let engine = Arc::new(Mutex::new(engine));
 
     let stop = CancellationToken::new();
     let feeder = Feeder {
@@ -145,13 +152,13 @@ pub async fn start(config: RuntimeConfig, parts: Parts) -> Result<Running, Pipel
         db: db.clone(),
         keys: keys.clone(),
         meter: meter.clone(),
-        workers: Arc::clone(&workers),
+        job: Arc::clone(&job),
+        engine: Arc::clone(&engine),
         memo: to_memo.clone(),
         fed: fed_sender,
         ahead: Arc::new(Semaphore::new(config.max_epochs_ahead.max(1))),
         stop: stop.clone(),
         pipeline: PIPELINE.to_owned(),
-        plan_hash: plan_hash.clone(),
         generation: state.generation,
         max_epoch_rows: config.max_epoch_rows.max(1),
         next: applied.clone(),
@@ -166,8 +173,8 @@ pub async fn start(config: RuntimeConfig, parts: Parts) -> Result<Running, Pipel
         memo: to_memo,
         status: status.clone(),
         pipeline: PIPELINE.to_owned(),
-        plan_hash,
-        model,
+        gathered: Gathered::new(threads, job.outputs()),
+        job,
         generation: state.generation,
         applied: state.progress,
         counts: None,
@@ -185,7 +192,7 @@ pub async fn start(config: RuntimeConfig, parts: Parts) -> Result<Running, Pipel
             () = sink => {}
         }
     });
-    Ok(Running { status: watched, stop, tasks, workers: Some(workers) })
+    Ok(Running { status: watched, stop, tasks, engine: Some(engine) })
 }
 
 /// Runs a part; when it fails, says so in the status and stops the others.
@@ -224,11 +231,12 @@ impl Running {
     /// Why it had failed before, if it had.
     pub async fn stop(mut self) -> Result<(), PipelineError> {
         self.stop.cancel();
-        // The feeder's share of the workers goes with its task; the memo ends when the dataflow has let go of it.
+        // The feeder's share of the engine goes with its task.
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
-        if let Some(workers) = self.workers.take().and_then(Arc::into_inner) {
-            tokio::task::spawn_blocking(move || workers.join()).await.map_err(|_| PipelineError::Panic("dataflow"))?;
+        if let Some(engine) = self.engine.take() {
+            // It waits for its threads.
+            tokio::task::spawn_blocking(move || drop(engine)).await.map_err(|_| PipelineError::Panic("dataflow"))?;
         }
         Ok(())
     }

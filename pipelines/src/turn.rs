@@ -1,41 +1,31 @@
-//! From a record of the log to a row of the dataflow: opened, checked, fingerprinted; or a dead letter.
+//! From a record of the log to a turn: opened, checked, fingerprinted; or a dead letter.
 
-use ajatus_events::{
-    Body, ConversationId, DeadLetter, Interaction, InteractionKey, Role, Sealed, UserId, topic,
-};
+use ajatus_events::{Body, ConversationId, DeadLetter, Interaction, InteractionKey, Role, Sealed, topic};
 use ajatus_kafka::{Entry, wire};
 use ajatus_memory::keys::{KeyError, KeyRing, Purpose, UserKey};
 use ajatus_memory::postgres::OutboxRow;
-use serde::{Deserialize, Serialize};
 
-/// One turn as the dataflow carries it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// One turn, opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
     pub(crate) conversation_id: ConversationId,
     pub(crate) session: u32,
     pub(crate) position: u32,
     pub(crate) role: Role,
     pub(crate) at_us: i64,
-    pub(crate) body: Sealed,
+    /// As on the log.
+    pub(crate) sealed: Sealed,
     pub(crate) fingerprint: String,
+    pub(crate) body: Body,
 }
 
-/// What is asked of the embedding model; equal texts of one user are one request.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) struct Request {
-    pub(crate) user_id: UserId,
-    /// Keyed hash of the text, hex.
-    pub(crate) input: String,
-    pub(crate) text: String,
-}
-
-/// A row on its way: key, offset, and the turn with its request, or a tombstone.
-pub(crate) type Row = (InteractionKey, (u64, Option<(Turn, Request)>));
+/// What a record says: key, offset, and the turn, or that it is forgotten.
+pub(crate) type Said = (InteractionKey, u64, Option<Turn>);
 
 /// What became of a record.
 pub(crate) enum Decoded {
-    /// Usable; boxed because a letter is small and a row is not.
-    Row(Box<Row>),
+    /// Usable; boxed because a letter is small and a turn is not.
+    Said(Box<Said>),
     /// Not usable: what the log must hear about it.
     Refused(OutboxRow),
 }
@@ -53,7 +43,7 @@ pub(crate) async fn decode(keys: &KeyRing, partition: u32, entry: Entry) -> Resu
         Err(error) => return Ok(refuse("decode.key", error, entry.value.unwrap_or_default())),
     };
     let Some(value) = entry.value else {
-        return Ok(Decoded::Row(Box::new((key, (entry.offset, None)))));
+        return Ok(Decoded::Said(Box::new((key, entry.offset, None))));
     };
     let interaction: Interaction = match wire::decode(&value) {
         Ok(interaction) => interaction,
@@ -65,17 +55,17 @@ pub(crate) async fn decode(keys: &KeyRing, partition: u32, entry: Entry) -> Resu
     let user_key = match keys.user(key.user_id).await {
         Ok(user_key) => user_key,
         // The user is forgotten, and so is everything they said.
-        Err(KeyError::Destroyed { .. }) => return Ok(Decoded::Row(Box::new((key, (entry.offset, None))))),
+        Err(KeyError::Destroyed { .. }) => return Ok(Decoded::Said(Box::new((key, entry.offset, None)))),
         Err(error @ KeyError::Store(_)) => return Err(error),
         Err(error) => return Ok(refuse("decode.sealed", error.to_string(), value)),
     };
     match open(&user_key, &interaction) {
-        Ok(turn) => Ok(Decoded::Row(Box::new((key, (entry.offset, Some(turn)))))),
+        Ok(turn) => Ok(Decoded::Said(Box::new((key, entry.offset, Some(turn))))),
         Err(error) => Ok(refuse("decode.body", error, value)),
     }
 }
 
-fn open(key: &UserKey, interaction: &Interaction) -> Result<(Turn, Request), String> {
+fn open(key: &UserKey, interaction: &Interaction) -> Result<Turn, String> {
     let aad = Interaction::aad(interaction.user_id, interaction.id);
     let plain = key.open(Purpose::Messages, &aad, &interaction.body).map_err(|error| error.to_string())?;
     let body: Body = serde_json::from_slice(&plain).map_err(|error| format!("the body is not one: {error}"))?;
@@ -84,19 +74,16 @@ fn open(key: &UserKey, interaction: &Interaction) -> Result<(Turn, Request), Str
             return Err(format!("{name} is {value}, but it must be below 2^31"));
         }
     }
-    let turn = Turn {
+    Ok(Turn {
         conversation_id: interaction.conversation_id,
         session: interaction.session,
         position: interaction.position,
         role: interaction.role,
         at_us: interaction.occurred_at.timestamp_micros(),
         fingerprint: key.fingerprint(Purpose::Messages, &interaction.fingerprint_input(&body)),
-        body: interaction.body.clone(),
-    };
-    // A turn without words is found by what its picture shows.
-    let text = if body.text.trim().is_empty() { body.caption.unwrap_or_default() } else { body.text };
-    let input = key.fingerprint(Purpose::Answers, text.as_bytes());
-    Ok((turn, Request { user_id: interaction.user_id, input, text }))
+        sealed: interaction.body.clone(),
+        body,
+    })
 }
 
 /// `interactions:3:17`.

@@ -216,3 +216,34 @@ async fn forgets_nothing_when_the_log_is_reopened() {
     assert_eq!(model.asked.load(Ordering::SeqCst), 1);
     running.stop().await.expect("stopped");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_share_one_memo_and_stop_while_the_model_is_out() {
+    let mut world = World::new(3).await;
+    let model = Moody::new("moody");
+    let config = RuntimeConfig { workers: 2, max_epoch_rows: 4, ..RuntimeConfig::default() };
+    for number in 1..=30 {
+        for user in 0..3 {
+            world.say(user, number, Some(TEXTS[usize::try_from(number).expect("small") % 6])).await;
+        }
+    }
+    // Stopped at once, most of it is not answered yet; a second run goes on.
+    world.start(&model, config.clone()).await.stop().await.expect("stopped");
+    let running = world.start(&model, config).await;
+    world.settled(&running).await;
+    assert_eq!(world.seen().await.0.len(), 90);
+    assert_eq!(world.live_keys(topic::MODEL_ANSWERS).await.len(), 18, "one answer for each text of each user");
+    let asked = model.asked.load(Ordering::SeqCst);
+    for number in 1..=30 {
+        world.say(0, number, None).await;
+    }
+    world.settled(&running).await;
+    let mut news = world.log.appended(topic::MODEL_ANSWERS).expect("news");
+    while world.live_keys(topic::MODEL_ANSWERS).await.len() != 12 {
+        tokio::time::timeout(std::time::Duration::from_secs(10), news.changed()).await.expect("in time").expect("the log lives");
+    }
+    world.say(1, 31, Some(TEXTS[0])).await;
+    world.settled(&running).await;
+    assert_eq!(model.asked.load(Ordering::SeqCst), asked, "nothing is asked again");
+    running.stop().await.expect("stopped");
+}

@@ -80,7 +80,11 @@ pub(crate) fn needs(command: &PipelineCommand) -> anyhow::Result<Option<Needs>> 
 }
 
 /// Runs it.
-pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, command: PipelineCommand, out: &Out) -> anyhow::Result<Exit> {
+pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, mut command: PipelineCommand, out: &Out) -> anyhow::Result<Exit> {
+    if let Some(file) = file_of(&mut command) {
+        // Behind what the user sets, what the configuration says of the model.
+        file.set.splice(0..0, configured(stack, config));
+    }
     match command {
         PipelineCommand::Check(file) => {
             let Some(pipeline) = checked(&file, false, out).await? else { return Ok(Exit::Unusable) };
@@ -139,6 +143,27 @@ pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, command: Pi
     }
 }
 
+/// The file whose statements the command plans.
+fn file_of(command: &mut PipelineCommand) -> Option<&mut PipelineFile> {
+    match command {
+        PipelineCommand::Check(file)
+        | PipelineCommand::Explain { file, .. }
+        | PipelineCommand::Graph { file, .. }
+        | PipelineCommand::Test { file, .. }
+        | PipelineCommand::Status { file, .. } => Some(file),
+        PipelineCommand::Run(args) => Some(&mut args.file),
+        _ => None,
+    }
+}
+
+/// `EMBEDDING_MODEL`, and `EMBEDDING_DIMENSIONS` where the model is loaded.
+fn configured(stack: Option<&Arc<Stack>>, config: &Config) -> Vec<String> {
+    let mut known = vec![format!("EMBEDDING_MODEL={}", config.models.embedding.name)];
+    let embedder = stack.and_then(|stack| stack.embedder_if_open());
+    known.extend(embedder.map(|embedder| format!("EMBEDDING_DIMENSIONS={}", embedder.dimension())));
+    known
+}
+
 /// Options and error codes, as the documentation has them.
 fn reference() -> String {
     let options = option_reference().replace("### ", "## ");
@@ -158,7 +183,7 @@ fn load(file: &PipelineFile, running: bool) -> anyhow::Result<Result<Arc<Pipelin
         let (name, value) = setting.split_once('=').ok_or_else(|| Ended::new(Exit::Usage, format!("--set {setting:?} is not NAME=VALUE")))?;
         values.insert(name.to_owned(), value.to_owned());
     }
-    let source = Source::new(file.named.clone(), text);
+    let source = Source::new(file.named.clone(), text).with_settings(values.clone());
     let mut pipeline = match Pipeline::check(source.clone()) {
         Ok(pipeline) => pipeline,
         Err(found) => return Ok(Err((source, found))),

@@ -20,6 +20,23 @@ pub struct SinkTable {
     pub key: Vec<String>,
 }
 
+/// Tables that the platform writes itself, each with its own books: no other pipeline may empty or fill them.
+const OURS: [&str; 13] = [
+    "accounts",
+    "activity",
+    "conversations",
+    "epoch_ledger",
+    "memories",
+    "outbox",
+    "pipeline_positions",
+    "pipeline_sinks",
+    "pipelines",
+    "refresh_tokens",
+    "sessions",
+    "user_keys",
+    "_sqlx_migrations",
+];
+
 /// An identifier in quotes.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -37,6 +54,9 @@ impl Postgres {
     /// [`StoreError::Sink`] that says what the table lacks.
     pub async fn open_sink(&self, sink: &SinkTable) -> Result<(), StoreError> {
         let lacks = |reason: String| StoreError::Sink { table: sink.table.clone(), reason };
+        if OURS.contains(&sink.table.as_str()) {
+            return Err(lacks("the platform keeps it itself; name another table".to_owned()));
+        }
         let there: Vec<(String,)> = sqlx::query_as(
             "select a.attname from pg_attribute a where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped",
         )

@@ -8,6 +8,8 @@ mod code;
 mod render;
 mod similar;
 
+use std::collections::BTreeMap;
+
 use datafusion::sql::sqlparser::tokenizer::Span as SqlSpan;
 
 pub use code::Code;
@@ -20,6 +22,8 @@ pub struct Source {
     pub name: String,
     /// Its whole text.
     pub text: String,
+    /// What `${NAME}` stands for; options of models and lengths of vectors are read with it.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// A range of bytes of a [`Source`], the end exclusive.
@@ -60,7 +64,13 @@ pub struct Diagnostics(pub Vec<Diagnostic>);
 impl Source {
     /// Names a text.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self { name: name.into(), text: text.into(), settings: BTreeMap::new() }
+    }
+
+    /// The same file, read with these values in the place of `${NAME}`.
+    #[must_use]
+    pub fn with_settings(self, settings: BTreeMap<String, String>) -> Self {
+        Self { settings, ..self }
     }
 
     /// Gives the bytes that a span of sqlparser's stands for, or nothing for its empty span.

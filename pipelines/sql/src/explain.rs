@@ -111,7 +111,7 @@ fn words(node: &Node) -> (String, String) {
     match &node.step {
         Step::Source { table, .. } => (format!("read {table}"), String::new()),
         Step::Values { rows } => (format!("{} constant rows", rows.len()), String::new()),
-        Step::Map { program, .. } => (program.text.clone(), String::new()),
+        Step::Map { program, .. } => (visible(&program.text), String::new()),
         Step::Unnest { input, column, .. } => (format!("one row per element of {}", input.names[*column]), String::new()),
         Step::Group { grouping, .. } => {
             let keys = node.names[..grouping.keys].join(", ");
@@ -151,6 +151,11 @@ fn words(node: &Node) -> (String, String) {
             "the answer of each live request".to_owned(),
         ),
     }
+}
+
+/// A text on one line: a tab or a line's end in a query's constant is shown as SQL writes it.
+fn visible(text: &str) -> String {
+    text.chars().flat_map(|letter| if letter.is_control() { letter.escape_default().collect::<Vec<_>>() } else { vec![letter] }).collect()
 }
 
 /// The steps as text: one line each, what is kept behind it.

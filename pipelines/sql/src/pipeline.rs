@@ -9,7 +9,7 @@ use datafusion::error::DataFusionError;
 
 use crate::diagnostic::{Code, Diagnostic, Source, Span};
 use crate::plan::{Input, ModelShape, ModelTask, Planned, Planner, Problem, Why};
-use crate::script::{Connector, Direction, Insert, Script, Statement, Table, Task, parse};
+use crate::script::{Connector, Direction, Insert, Script, Statement, Table, Task, filled, parse};
 
 /// A file that can be run.
 #[derive(Debug)]
@@ -98,8 +98,13 @@ impl Pipeline {
         let mut hash = blake3::Hasher::new();
         hash.update(format!("ajatus-sql {} rows {}", env!("CARGO_PKG_VERSION"), ajatus_operators::row::ENCODING).as_bytes());
         for statement in &script.statements {
-            hash.update(source.slice(statement.span()).as_bytes());
+            let text = source.slice(statement.span());
+            hash.update(text.as_bytes());
             hash.update(b";");
+            // What a setting decides about types and answers is part of the plan; where a file lies is not.
+            if text.contains("${") {
+                hash.update(decided(statement).as_bytes());
+            }
         }
         let hash = hash.finalize().to_hex().chars().take(16).collect();
         Ok(Self { source, script, views, outputs, hash })
@@ -170,18 +175,13 @@ impl Script {
     }
 }
 
-/// A text with its `${NAME}`s replaced; the name that has no value otherwise.
-fn filled(text: &str, values: &BTreeMap<String, String>) -> Result<String, String> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${") {
-        let Some((name, after)) = after.split_once('}') else { break };
-        out.push_str(before);
-        out.push_str(values.get(name).ok_or_else(|| name.to_owned())?);
-        rest = after;
+/// What settings can decide about a statement's meaning.
+fn decided(statement: &Statement) -> String {
+    match statement {
+        Statement::Model(model) => format!("{:?} {} {:?} {:?}", model.task, model.checkpoint, model.path, model.url),
+        Statement::Table(table) => table.columns.iter().map(|column| column.data_type.to_string()).collect::<Vec<_>>().join(","),
+        Statement::View(_) | Statement::Insert(_) => String::new(),
     }
-    out.push_str(rest);
-    Ok(out)
 }
 
 fn models(script: &Script) -> BTreeMap<String, ModelShape> {

@@ -33,6 +33,8 @@ pub(crate) enum Work {
     Close(u64),
     /// What every operator knows at this epoch is asked for; the answer says that the thread has heard it.
     Save(u64, Sender<()>),
+    /// The end, whatever is not answered yet.
+    Abandon,
 }
 
 /// What a thread says.
@@ -54,11 +56,33 @@ pub(crate) struct Closed {
     pub(crate) frontiers: Vec<Option<u64>>,
 }
 
+/// Who hears what the threads say; they may not wait for it.
+pub(crate) trait Hear: Clone + Send + Sync + 'static {
+    /// Takes it. One that is gone needs nothing any more.
+    fn hear(&self, news: News);
+}
+
+impl Hear for Sender<News> {
+    fn hear(&self, news: News) {
+        self.send(news).ok();
+    }
+}
+
+/// One that asks for no snapshots.
+impl Hear for tokio::sync::mpsc::UnboundedSender<Closed> {
+    fn hear(&self, news: News) {
+        if let News::Closed(closed) = news {
+            self.send(closed).ok();
+        }
+    }
+}
+
 /// The running threads.
 pub(crate) struct Engine {
     inboxes: Vec<(SyncSender<Work>, Thread)>,
     guards: Option<timely::communication::WorkerGuards<()>>,
     next: usize,
+    abandon: bool,
 }
 
 /// What is built in each thread.
@@ -115,7 +139,7 @@ const QUEUE: usize = 64;
 
 impl Engine {
     /// Starts the threads of this process, from nothing or each from its share of a snapshot. With other processes it waits for them.
-    pub(crate) fn start(mesh: &Mesh, built: Arc<Built>, news: Sender<News>, resume: Option<Vec<Resume>>) -> Result<Self, StreamError> {
+    pub(crate) fn start(mesh: &Mesh, built: Arc<Built>, news: impl Hear, resume: Option<Vec<Resume>>) -> Result<Self, StreamError> {
         let threads = mesh.threads;
         let first = mesh.process * threads;
         let writers = (mesh.hosts.len() > 1).then_some(threads as u64);
@@ -144,7 +168,12 @@ impl Engine {
             threads_by_index.insert(index, thread);
         }
         let inboxes = senders.into_iter().zip(threads_by_index.into_values()).collect();
-        Ok(Self { inboxes, guards: Some(guards), next: 0 })
+        Ok(Self { inboxes, guards: Some(guards), next: 0, abandon: false })
+    }
+
+    /// From now on, dropping it does not wait for answers of models: what was fed and is not through is fed again by the next start.
+    pub(crate) fn abandon_when_dropped(&mut self) {
+        self.abandon = true;
     }
 
     /// Gives records to the next thread in turn.
@@ -182,6 +211,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        if self.abandon {
+            // A thread that has ended needs not be told.
+            (0..self.inboxes.len()).for_each(|worker| self.send(worker, Work::Abandon).unwrap_or_default());
+        }
         // Without senders the threads end by themselves, and the guards wait for that.
         for (inbox, thread) in self.inboxes.drain(..) {
             drop(inbox);
@@ -193,11 +226,10 @@ impl Drop for Engine {
     }
 }
 
-fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, news: &Sender<News>, resume: Option<Resume>, writers: Option<u64>) {
+fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, news: &impl Hear, resume: Option<Resume>, writers: Option<u64>) {
     let index = worker.index();
     let kept = news.clone();
-    // It only fails when the run is over.
-    let vault = Vault::new(resume, Box::new(move |told| { kept.send(News::Kept { worker: index, told }).ok(); }));
+    let vault = Vault::new(resume, Box::new(move |told| kept.hear(News::Kept { worker: index, told })));
     let mut inputs: Vec<InputSession<u64, Row, isize>> = built.sources.iter().map(|_| InputSession::new()).collect();
     let mut bad: InputSession<u64, Row, isize> = InputSession::new();
     let models = (built.models)();
@@ -233,6 +265,13 @@ fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, news: &Sender
                 vault.due(epoch);
                 heard.send(()).ok();
             }
+            Ok(Work::Abandon) => {
+                // Else the thread would go on until every held capability is gone, that is until a model answers that is gone.
+                for dataflow in worker.installed_dataflows() {
+                    worker.drop_dataflow(dataflow);
+                }
+                break;
+            }
             Err(std::sync::mpsc::TryRecvError::Empty) => {
                 worker.step_or_park(Some(Duration::from_millis(50)));
             }
@@ -252,7 +291,7 @@ fn build(
     inputs: &mut [InputSession<u64, Row, isize>],
     bad: &mut InputSession<u64, Row, isize>,
     models: &dyn Models,
-    news: &Sender<News>,
+    news: &impl Hear,
     vault: &Vault,
     writers: Option<u64>,
 ) {
@@ -284,8 +323,7 @@ fn build(
                 state.borrow_mut()[output] = frontier;
                 let changes = changes.into_iter().filter(|(time, _)| gone.is_none_or(|gone| *time > gone));
                 let changes = changes.map(|(time, changes)| (output, time, changes)).collect();
-                // It only fails when the run is over.
-                news.send(News::Closed(Closed { worker: index, changes, frontiers: state.borrow().clone() })).ok();
+                news.hear(News::Closed(Closed { worker: index, changes, frontiers: state.borrow().clone() }));
             };
             match writers {
                 Some(writers) => emit_among(rows, writers, closed),

@@ -1,8 +1,9 @@
 //! Records of `interactions` as documents: `format = 'ajatus'`.
 //!
 //! Fields: `user_id`, `id`, `conversation_id`, `session`, `position`, `role`, `occurred_at`; and, where the pipeline reads them, the
-//! sealed ones: `text`, `speaker`, `caption`. Holds always: what a destroyed key sealed is as if it had never been said; words
-//! are opened only for a pipeline that names one of their columns.
+//! sealed ones: `text`, `speaker`, `caption`, the keyed `fingerprint` of the content, and `body`, which is all of it still sealed. Holds
+//! always: what a destroyed key sealed is as if it had never been said; words are opened only for a pipeline that names one of their
+//! columns.
 
 use std::time::Duration;
 
@@ -15,11 +16,13 @@ use serde_json::json;
 use super::StreamError;
 
 /// Columns that need the user's key.
-const SEALED: [&str; 3] = ["text", "speaker", "caption"];
+const SEALED: [&str; 4] = ["text", "speaker", "caption", "fingerprint"];
 
 /// Opens records.
 pub(crate) struct Opener {
     keys: Option<KeyRing>,
+    /// Whether the sealed body is a column.
+    body: bool,
 }
 
 impl Opener {
@@ -28,10 +31,12 @@ impl Opener {
     /// # Errors
     /// Sealed columns where there are no keys.
     pub(crate) fn new<'name>(table: &str, columns: impl IntoIterator<Item = &'name str>, keys: Option<&KeyRing>) -> Result<Self, StreamError> {
+        let columns: Vec<&str> = columns.into_iter().collect();
+        let body = columns.contains(&"body");
         let sealed: Vec<&str> = columns.into_iter().filter(|column| SEALED.contains(column)).collect();
         match (sealed.first(), keys) {
-            (None, _) => Ok(Self { keys: None }),
-            (Some(_), Some(keys)) => Ok(Self { keys: Some(keys.clone()) }),
+            (None, _) => Ok(Self { keys: None, body }),
+            (Some(_), Some(keys)) => Ok(Self { keys: Some(keys.clone()), body }),
             (Some(column), None) => Err(StreamError::Unsupported {
                 what: format!("column {column:?} of {table:?} is sealed, and there are no keys"),
                 hint: "run it on the data folder, or leave the column out".to_owned(),
@@ -56,10 +61,14 @@ impl Opener {
             "role": interaction.role,
             "occurred_at": interaction.occurred_at,
         });
+        if self.body {
+            document["body"] = json!(interaction.body);
+        }
         if let Some(keys) = &self.keys {
             let Some(body) = open(keys, &interaction).await? else { return Ok((key_document, None)) };
             match body {
-                Ok(body) => {
+                Ok((body, fingerprint)) => {
+                    document["fingerprint"] = json!(fingerprint);
                     document["text"] = json!(body.text);
                     document["speaker"] = json!(body.speaker);
                     document["caption"] = json!(body.caption);
@@ -71,8 +80,8 @@ impl Opener {
     }
 }
 
-/// The words; `None` if the user was forgotten.
-async fn open(keys: &KeyRing, interaction: &Interaction) -> Result<Option<Result<Body, String>>, StreamError> {
+/// The words and their fingerprint; `None` if the user was forgotten.
+async fn open(keys: &KeyRing, interaction: &Interaction) -> Result<Option<Result<(Body, String), String>>, StreamError> {
     let mut pause = Duration::from_millis(50);
     let key = loop {
         match keys.user(interaction.user_id).await {
@@ -89,5 +98,9 @@ async fn open(keys: &KeyRing, interaction: &Interaction) -> Result<Option<Result
         Ok(plain) => plain,
         Err(error) => return Ok(Some(Err(error.to_string()))),
     };
-    Ok(Some(serde_json::from_slice(&plain).map_err(|error| error.to_string())))
+    let body = serde_json::from_slice::<Body>(&plain).map_err(|error| error.to_string());
+    Ok(Some(body.map(|body| {
+        let fingerprint = key.fingerprint(Purpose::Messages, &interaction.fingerprint_input(&body));
+        (body, fingerprint)
+    })))
 }

@@ -18,6 +18,7 @@ mod crash;
 mod decode;
 mod engine;
 mod feed;
+mod gather;
 mod interactions;
 mod ledger;
 mod models;
@@ -31,11 +32,16 @@ pub use ask::{Answer, ask, window};
 pub use cases::{Verdict, test};
 pub use cluster::Cluster;
 pub use crash::{POINTS, die_at};
+// What the companion's own pipeline runs on too.
+pub(crate) use decode::Payload;
+pub(crate) use engine::{Built, Closed, Engine, Mesh};
+pub(crate) use gather::{Changes, Gathered};
 pub use ledger::{Book, Ledger, Minted};
 pub use models::Embedders;
-pub use snapshot::{Snapshot, snapshots};
 pub use repair::{Repaired, repair};
 pub use run::{Backfill, Progress, Report, RunConfig, RunParts, run};
+pub(crate) use sink::{Delta, consolidated};
+pub use snapshot::{Snapshot, snapshots};
 
 use ajatus_kafka::LogError;
 use ajatus_memory::postgres::StoreError;

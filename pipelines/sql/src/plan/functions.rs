@@ -10,7 +10,7 @@ use arrow::array::{Array, ArrayRef, ListArray, StructArray, TimestampMicrosecond
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
-use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility};
 
 /// What a model does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,7 +53,8 @@ pub struct ModelShape {
     pub dimensions: usize,
 }
 
-/// `embed(model, text)`, `generate(model, text)`, `extract(model, text)`: never evaluated, always lowered to a step of their own.
+/// `embed(model, text)`, `generate(model, text)`, `extract(model, text)`, each with a third argument that says whose answer it is: never
+/// evaluated, always lowered to a step of their own.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ModelFunction {
     task: ModelTask,
@@ -64,7 +65,7 @@ pub(crate) struct ModelFunction {
 impl ModelFunction {
     pub(crate) fn udf(task: ModelTask, models: Arc<BTreeMap<String, ModelShape>>) -> ScalarUDF {
         // Volatile, so that the optimiser neither evaluates nor moves nor doubles it.
-        ScalarUDF::new_from_impl(Self { task, models, signature: Signature::any(2, Volatility::Volatile) })
+        ScalarUDF::new_from_impl(Self { task, models, signature: Signature::one_of(vec![TypeSignature::Any(2), TypeSignature::Any(3)], Volatility::Volatile) })
     }
 }
 

@@ -56,27 +56,13 @@ impl Lowering<'_> {
         if !self.models.contains_key(model) {
             return refuse(Why::Model, format!("the model {model:?}"), format!("`create model {model} with (…)` makes one"));
         }
-        let asked = &function.args[1];
-        // The text that is sent, as a column.
-        let mut exprs_with: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
-        let mut fields: Vec<_> = schema.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
-        let (node, inner, column) = match column_of(asked, schema) {
-            Some(column) => (Arc::clone(node), schema.clone(), column),
-            None => {
-                let (_, field) = asked.to_field(schema)?;
-                fields.push((None, Arc::new(field.as_ref().clone().with_name(format!("asked {}", fields.len())))));
-                exprs_with.push(asked.clone());
-                let wide = DFSchema::new_with_metadata(fields.clone(), HashMap::new())?;
-                let column = wide.fields().len() - 1;
-                (self.map(node, schema, None, &exprs_with, &wide)?, wide, column)
-            }
-        };
+        let (node, inner, asked) = self.asked(node, schema, &function.args[1..])?;
         let (_, answer) = call.to_field(schema)?;
         let answer_name = format!("answer {}", inner.fields().len());
         let mut fields: Vec<_> = inner.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
         fields.push((None, Arc::new(answer.as_ref().clone().with_name(&answer_name))));
         let wide = DFSchema::new_with_metadata(fields, HashMap::new())?;
-        let step = Call { model: model.clone(), task, asked: vec![column], answer: answer.data_type().clone() };
+        let step = Call { model: model.clone(), task, asked, answer: answer.data_type().clone() };
         let answered = self.make(Step::Infer { input: node, call: Arc::new(step) }, &wide)?;
         let replaced = |expr: &Expr| {
             expr.clone().transform_down(|inner| {
@@ -90,5 +76,28 @@ impl Lowering<'_> {
         let predicate = predicate.map(|predicate| replaced(predicate).map(|done| done.data)).transpose()?;
         let exprs = exprs.iter().map(|expr| replaced(expr).map(|done| done.data)).collect::<Result<Vec<_>, _>>()?;
         self.map(&answered, &wide, predicate.as_ref(), &exprs, out).map(Some)
+    }
+
+    /// What is sent, as columns: the text and, if there is one, the owner. Gives the step that has them, its schema, and where they are.
+    fn asked(&self, node: &Input, schema: &DFSchema, sent: &[Expr]) -> Result<(Input, DFSchema, Vec<usize>), Problem> {
+        let mut exprs: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
+        let mut fields: Vec<_> = schema.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
+        let mut columns = Vec::with_capacity(sent.len());
+        for expr in sent {
+            columns.push(match column_of(expr, schema) {
+                Some(column) => column,
+                None => {
+                    let (_, field) = expr.to_field(schema)?;
+                    fields.push((None, Arc::new(field.as_ref().clone().with_name(format!("asked {}", fields.len())))));
+                    exprs.push(expr.clone());
+                    fields.len() - 1
+                }
+            });
+        }
+        if fields.len() == schema.fields().len() {
+            return Ok((Arc::clone(node), schema.clone(), columns));
+        }
+        let wide = DFSchema::new_with_metadata(fields, HashMap::new())?;
+        Ok((self.map(node, schema, None, &exprs, &wide)?, wide, columns))
     }
 }

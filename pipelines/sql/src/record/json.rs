@@ -11,6 +11,12 @@ use super::{BadRecord, Field, fields};
 use crate::pipeline::sql_type;
 use crate::script::{Content, Table};
 
+/// Base64 as it is written by others: padded or not.
+const BASE64: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    base64::engine::GeneralPurposeConfig::new().with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
+);
+
 /// Reads documents of one table.
 #[derive(Clone, Debug)]
 pub struct JsonReader {
@@ -138,7 +144,7 @@ fn put(value: &Plain<'_>, data_type: &DataType, kind: &Kind, out: &mut Writer) -
         Kind::Bytes => match value {
             Plain::Text(text) => {
                 use base64::Engine as _;
-                let bytes = base64::engine::general_purpose::STANDARD.decode(text.as_bytes()).map_err(|error| ("decode.type", format!("bytes are written as base64: {error}")))?;
+                let bytes = BASE64.decode(text.as_bytes()).map_err(|error| ("decode.type", format!("bytes are written as base64: {error}")))?;
                 out.bytes(&bytes);
             }
             _ => return Err(wrong(value, data_type)),

@@ -51,6 +51,11 @@ impl<'a> Cursor<'a> {
         Ok(Self { source, parser: Parser::new(&DIALECT).with_tokens_with_locations(words), whole })
     }
 
+    /// Gives the file that is read.
+    pub(super) fn source(&self) -> &'a Source {
+        self.source
+    }
+
     /// Gives the place of the whole statement.
     pub(super) fn whole(&self) -> Span {
         self.whole

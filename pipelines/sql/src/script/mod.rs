@@ -33,6 +33,7 @@ pub use cases::{Case, CaseRow, CaseStep};
 pub use connector::{Connector, FileFormat, PrintFormat, RecordFormat, StartingOffsets};
 pub use model::{Model, Provider, Task, Writing};
 pub use options::option_reference;
+pub(crate) use settings::filled;
 pub use statement::{Insert, Statement, View};
 pub use table::{BadData, Changelog, Column, Direction, Mode, Table};
 pub use types::Content;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::cursor::Cursor;
 use super::options::Scope;
-use super::settings::{Settings, read, settle};
+use super::settings::{Settings, fill, read, settle};
 use crate::diagnostic::{Code, Diagnostic, Span};
 
 /// A model that queries call.
@@ -86,8 +86,10 @@ pub(super) fn parse(cursor: &mut Cursor<'_>, errors: &mut Vec<Diagnostic>) -> Re
     let before = errors.len();
     let name = cursor.name("a model's name")?;
     cursor.expect("with")?;
-    let given = read(cursor)?;
+    let mut given = read(cursor)?;
     cursor.finish()?;
+    // A model decides types and answers, so its options are settled before anything is planned.
+    fill(&mut given, &cursor.source().settings, errors);
     let settings = settle(Scope::Model, given, &name, errors);
     if errors.len() > before {
         return Ok(None);

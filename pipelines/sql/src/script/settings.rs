@@ -25,6 +25,37 @@ pub(super) struct Settings {
     pub(super) direction: Option<Direction>,
 }
 
+/// A text with each `${NAME}` replaced by its value, and each `${NAME:-default}` by its value or the default; the name that has neither
+/// otherwise.
+pub(crate) fn filled(text: &str, values: &BTreeMap<String, String>) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((named, after)) = after.split_once('}') else { break };
+        let (name, otherwise) = named.split_once(":-").map_or((named, None), |(name, otherwise)| (name, Some(otherwise)));
+        out.push_str(before);
+        out.push_str(values.get(name).map(String::as_str).or(otherwise).ok_or_else(|| name.to_owned())?);
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Puts values in the place of `${NAME}` in what was given; a name without a value is an error.
+pub(super) fn fill(given: &mut [Given], values: &BTreeMap<String, String>, errors: &mut Vec<Diagnostic>) {
+    for given in given {
+        let Written::Text(text) = &mut given.value else { continue };
+        match filled(text, values) {
+            Ok(value) => *text = value,
+            Err(name) => {
+                let message = format!("\"{}\" names ${{{name}}}, which has no value", given.name.text);
+                let hint = format!("give it one with --set {name}=…, or a default: ${{{name}:-…}}");
+                errors.push(Diagnostic::new(Code::BadOptionValue, message).at(given.span).hint(hint));
+            }
+        }
+    }
+}
+
 /// Reads `(name = value, …)`.
 pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Vec<Given>, Diagnostic> {
     cursor.expect_token(&Token::LParen)?;

@@ -175,7 +175,7 @@ fn item(
         return Err(cursor.unexpected(&format!("the type of column \"{}\"", name.text)));
     }
     let (sql, type_span) = cursor.sql(|parser| parser.parse_data_type())?;
-    let (data_type, content) = arrow(&sql).unwrap_or_else(|refused| {
+    let (data_type, content) = arrow(&sql, &cursor.source().settings).unwrap_or_else(|refused| {
         errors.push(refused.at(type_span));
         (DataType::Utf8, Content::Plain)
     });

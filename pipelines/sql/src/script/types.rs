@@ -3,11 +3,13 @@
 //! `real` and `float` are 32 bits wide as in DataFusion. A type is refused if it promises what nobody would check: a length, a
 //! precision that is not kept.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, CharacterLength, DataType as Sql, ExactNumberInfo, TimezoneInfo};
 
+use super::settings::filled;
 use crate::diagnostic::{Code, Diagnostic, closest, shorten};
 
 /// What the text of a column means beyond its Arrow type.
@@ -50,8 +52,16 @@ const NAMES: [&str; 20] = [
     "vector",
 ];
 
-/// Gives the Arrow type of a column and what its text means.
-pub(super) fn arrow(sql: &Sql) -> Result<(DataType, Content), Diagnostic> {
+/// Gives the Arrow type of a column and what its text means; `settings` are what `${NAME}` stands for.
+pub(super) fn arrow(sql: &Sql, settings: &BTreeMap<String, String>) -> Result<(DataType, Content), Diagnostic> {
+    if let Sql::Custom(name, sizes) = sql
+        && let [size] = sizes.as_slice()
+        && size.contains("${")
+    {
+        let size = filled(size, settings)
+            .map_err(|setting| refuse(format!("the length names ${{{setting}}}, which has no value"), format!("give it one with --set {setting}=…")))?;
+        return arrow(&Sql::Custom(name.clone(), vec![size]), &BTreeMap::new());
+    }
     if let Sql::Array(element) = sql {
         return list(sql, element).map(|list| (list, Content::Plain));
     }

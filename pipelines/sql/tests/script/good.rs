@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ajatus_sql::diagnostic::{Diagnostics, Source};
+use ajatus_sql::pipeline::Pipeline;
 use ajatus_sql::script::{
     BadData, CaseStep, Changelog, Connector, Content, Direction, FileFormat, Insert, Mode, Model, PrintFormat, Provider,
     RecordFormat, Script, StartingOffsets, Statement, Table, Task, View, parse,
@@ -295,4 +296,30 @@ fn places_the_rows_of_a_test_in_the_file() {
         assert_eq!((source.slice(*span), source.slice(rows[0].span)), ("expect v", "{\"a\": \"yö\"}"));
         assert_eq!(source.slice(script.cases[0].span), "test: ä");
     }
+}
+
+#[test]
+fn a_setting_decides_a_models_options_and_a_vectors_length_and_the_plan() {
+    const FILE: &str = "create table t (a text) with (connector = 'memory', type = 'source');
+        create model m with (task = 'embedding', provider = 'candle', name = '${MODEL:-small}', dimensions = '${DIM:-3}');
+        create table o (v vector('${DIM:-3}')) with (connector = 'memory', type = 'sink');
+        insert into o select embed(m, a) from t;";
+    let planned = |settings: &[(&str, &str)]| {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Pipeline::check(Source::new("a.sql", FILE).with_settings(settings))
+    };
+    let shape = |settings: &[(&str, &str)]| {
+        let pipeline = planned(settings).unwrap_or_else(|found| panic!("{found:?}"));
+        let Some(Statement::Model(model)) = pipeline.script.statements.get(1).cloned() else { panic!("a model") };
+        (model.checkpoint, pipeline.outputs[0].table.columns[0].data_type.clone(), pipeline.hash)
+    };
+    let vector = |length| DataType::FixedSizeList(Field::new_list_field(DataType::Float32, false).into(), length);
+    let (name, data_type, hash) = shape(&[]);
+    assert_eq!((name.as_str(), data_type), ("small", vector(3)));
+    let (name, data_type, other) = shape(&[("MODEL", "large"), ("DIM", "8")]);
+    assert_eq!((name.as_str(), data_type), ("large", vector(8)));
+    assert_ne!(hash, other);
+    assert_eq!(hash, shape(&[("OTHER", "1")]).2, "a setting that the file does not name changes nothing");
+    assert_ne!(hash, shape(&[("MODEL", "large")]).2);
+    assert!(planned(&[("DIM", "many")]).is_err() && planned(&[("DIM", "0")]).is_err());
 }

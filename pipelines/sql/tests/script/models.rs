@@ -145,3 +145,22 @@ fn refuses_a_model_without_options() {
       |               ^
     "#);
 }
+
+#[test]
+fn refuses_a_setting_without_a_value() {
+    assert_snapshot!(refused("create model m with (task = 'embedding', provider = 'candle', name = '${MODEL}', dimensions = '${DIM:-none}');"), @r#"
+    error[P0204]: "name" names ${MODEL}, which has no value
+     --> pipelines/sanat.sql:4:70
+      |
+    4 | create model m with (task = 'embedding', provider = 'candle', name = '${MODEL}', dimensions = '${DIM:-none}');
+      |                                                                      ^^^^^^^^^^
+      = hint: give it one with --set MODEL=…, or a default: ${MODEL:-…}
+
+    error[P0204]: "dimensions" cannot be "none"
+     --> pipelines/sanat.sql:4:95
+      |
+    4 | create model m with (task = 'embedding', provider = 'candle', name = '${MODEL}', dimensions = '${DIM:-none}');
+      |                                                                                               ^^^^^^^^^^^^^^
+      = hint: it is a whole number from 1 to 16384
+    "#);
+}
