@@ -7,6 +7,7 @@ use ajatus_operators::row::{Kind, Row, Writer};
 use arrow::datatypes::{DataType, TimeUnit};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::flat::{Flat, Layout};
 use super::{BadRecord, Field, fields};
 use crate::pipeline::sql_type;
 use crate::script::{Content, Table};
@@ -24,6 +25,10 @@ pub struct JsonReader {
     /// The name of the field that says how often more, if there is one.
     diff: Option<String>,
     writer: Writer,
+    /// Of the last document that the parser has read.
+    layout: Layout,
+    /// Documents in a row that the parser has read.
+    strange: u32,
 }
 
 /// A value of a document, borrowed where it can be.
@@ -44,7 +49,7 @@ impl JsonReader {
     /// For some columns of a table, in ascending order; `diff` names the field with the weight.
     #[must_use]
     pub fn new(table: &Table, columns: &[usize], diff: Option<&str>) -> Self {
-        Self { fields: fields(table, columns), diff: diff.map(str::to_owned), writer: Writer::new() }
+        Self { fields: fields(table, columns), diff: diff.map(str::to_owned), writer: Writer::new(), layout: Layout::default(), strange: 0 }
     }
 
     /// The row of one document, and how often more it is there: 1 where no field says so.
@@ -56,12 +61,21 @@ impl JsonReader {
         let mut values: smallvec::SmallVec<[Plain<'_>; 8]> = smallvec::smallvec![Plain::Null; self.fields.len()];
         let mut raw: smallvec::SmallVec<[Option<&str>; 8]> = smallvec::smallvec![None; self.fields.len()];
         let mut diff = 1;
-        let mut source = serde_json::Deserializer::from_str(text);
-        let object = Object { reader: self, values: &mut values, raw: &mut raw, diff: &mut diff };
-        object
-            .deserialize(&mut source)
-            .and_then(|()| source.end())
-            .map_err(|error| BadRecord::new("decode.syntax", format!("the record is not one JSON object: {error}")))?;
+        if !self.quickly(text, &mut values, &mut diff) {
+            let mut source = serde_json::Deserializer::from_str(text);
+            let object = Object { reader: self, values: &mut values, raw: &mut raw, diff: &mut diff };
+            object
+                .deserialize(&mut source)
+                .and_then(|()| source.end())
+                .map_err(|error| BadRecord::new("decode.syntax", format!("the record is not one JSON object: {error}")))?;
+            // Documents that are never alike are not looked at each time.
+            self.strange = self.strange.saturating_add(1);
+            if self.strange < 8 || self.strange % 64 == 0 {
+                self.layout = Layout::learn(text, |name| self.place(name));
+            }
+        } else {
+            self.strange = 0;
+        }
         self.writer.clear();
         for (at, field) in self.fields.iter().enumerate() {
             if field.content == Content::Json {
@@ -84,6 +98,50 @@ impl JsonReader {
                 .map_err(|(code, reason)| BadRecord::new(code, format!("field {:?}: {reason}", field.name)))?;
         }
         Ok((self.writer.finish(), diff))
+    }
+}
+
+/// The place of the weight among the values of a layout.
+const DIFF: usize = usize::MAX;
+
+impl JsonReader {
+    /// Where a field's value goes; nowhere, if nobody reads it.
+    fn place(&self, name: &str) -> Option<usize> {
+        match self.fields.iter().position(|field| field.name == name) {
+            None if self.diff.as_deref() == Some(name) => Some(DIFF),
+            found => found,
+        }
+    }
+
+    /// Reads a document that has the layout of the last one; `false` leaves it to the parser, with everything as it was.
+    fn quickly<'a>(&self, text: &'a str, values: &mut [Plain<'a>], diff: &mut i64) -> bool {
+        let mut fits = true;
+        let read = self.layout.read(text, |place, value| match (place, value) {
+            (DIFF, Flat::Int(weight)) => *diff = weight,
+            (DIFF, _) => fits = false,
+            // Text of a JSON column is what stands in the document, and a weight has bounds of its own.
+            (place, _) if self.fields[place].content == Content::Json => fits = false,
+            (place, value) => {
+                if self.diff.as_ref() == Some(&self.fields[place].name) {
+                    match value {
+                        Flat::Int(weight) => *diff = weight,
+                        _ => fits = false,
+                    }
+                }
+                values[place] = match value {
+                    Flat::Null => Plain::Null,
+                    Flat::Bool(value) => Plain::Bool(value),
+                    Flat::Int(value) => Plain::Int(value),
+                    Flat::Text(value) => Plain::Text(Cow::Borrowed(value)),
+                };
+            }
+        });
+        if read.is_some() && fits {
+            return true;
+        }
+        values.fill(Plain::Null);
+        *diff = 1;
+        false
     }
 }
 
@@ -425,5 +483,45 @@ mod tests {
         assert_eq!(micros("1970-01-01 00:00:01"), Ok(1_000_000));
         assert!(micros("yesterday").is_err());
         assert_eq!(date("1970-01-02"), Ok(1));
+    }
+    /// What the quick way reads, and leaves, is what the parser alone reads.
+    #[test]
+    fn the_quick_way_reads_what_the_parser_reads() {
+        let sql = "create table t (a bigint, b text, c boolean, d decimal(12, 2), e double precision, f json, w bigint not null) with (connector = 'memory', type = 'source');";
+        let script = crate::script::parse(&crate::diagnostic::Source::new("t.sql", sql)).expect("a script");
+        let table = script.statements.iter().find_map(|statement| if let crate::script::Statement::Table(table) = statement { Some(table.clone()) } else { None });
+        let table = table.expect("a table");
+        let values = [
+            "1", "-1", "0", "-0", "007", "123456789012345678", "1234567890123456789", "99999999999999999999", "1.5", "1e3", "-", "true", "false", "null", "nul", "\"x\"", "\"\"",
+            "\"yö\"", "\"a\\n\"", "\"\u{1}\"", "\"12.30\"", "[1]", "{\"x\": 1}", "{\"w\": 5}", "",
+        ];
+        let names = ["a", "b", "c", "d", "e", "f", "w", "other", "a"];
+        let mut random = 7_u64;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(random >> 33).expect("31 bits") % below
+        };
+        let columns: Vec<usize> = (0..7).collect();
+        for diff in [None, Some("w"), Some("other")] {
+            let mut learning = JsonReader::new(&table, &columns, diff);
+            let mut quick = 0;
+            for round in 0..20_000 {
+                // Runs of one layout with changing values, and now and then another layout, another spacing, something behind the end.
+                let count = [7, 8, 9, 3][round / 50 % 4];
+                let gap = ["", " ", "\t"][round / 200 % 3];
+                let fields: Vec<String> = (0..count).map(|at| {
+                    let name = if next(60) == 0 { "b" } else { names[at] };
+                    let value = if next(3) == 0 { values[next(values.len())] } else if at == 1 { "\"some text\"" } else if at == 2 { "true" } else { "42" };
+                    format!("{gap}\"{name}\"{gap}:{gap}{value}{gap}")
+                }).collect();
+                let behind = ["", " ", "", "", "x", "}"][if next(20) == 0 { next(6) } else { 0 }];
+                let text = format!("{{{}}}{behind}", fields.join(","));
+                let fresh = JsonReader::new(&table, &columns, diff).row(text.as_bytes());
+                let mut values = vec![Plain::Null; 7];
+                quick += usize::from(learning.quickly(&text, &mut values, &mut 1));
+                assert_eq!(learning.row(text.as_bytes()), fresh, "{text}");
+            }
+            assert!(quick > 300, "{quick} documents went the quick way");
+        }
     }
 }

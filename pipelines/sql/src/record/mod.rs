@@ -4,6 +4,7 @@
 //! nothing is rounded, cut or guessed. Written out and read back, a row is equal.
 
 mod csv;
+mod flat;
 mod json;
 mod write;
 
