@@ -511,7 +511,7 @@ mod tests {
                 let gap = ["", " ", "\t"][round / 200 % 3];
                 let fields: Vec<String> = (0..count).map(|at| {
                     let name = if next(60) == 0 { "b" } else { names[at] };
-                    let value = if next(3) == 0 { values[next(values.len())] } else if at == 1 { "\"some text\"" } else if at == 2 { "true" } else { "42" };
+                    let value = if next(12) == 0 { values[next(values.len())] } else if at == 1 { "\"some text\"" } else if at == 2 { "true" } else { "42" };
                     format!("{gap}\"{name}\"{gap}:{gap}{value}{gap}")
                 }).collect();
                 let behind = ["", " ", "", "", "x", "}"][if next(20) == 0 { next(6) } else { 0 }];
