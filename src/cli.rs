@@ -144,6 +144,8 @@ pub(crate) enum PipelineCommand {
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
     },
+    /// Send a portable file to an Arroyo cluster, and wait until it runs there.
+    Deploy(PipelineDeployArgs),
     /// Say what every option and every error code means.
     Reference,
 }
@@ -180,6 +182,33 @@ pub(crate) struct PipelineRunArgs {
     /// Read topics to where they end now, and end.
     #[arg(long)]
     pub(crate) bounded: bool,
+}
+
+/// `ajatus pipeline deploy`.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct PipelineDeployArgs {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) file: PipelineFile,
+    /// Address of the cluster's API, such as `http://host:5115`. Its token, if it wants one: `arroyo.token` in the configuration, or
+    /// `AJATUS_ARROYO_TOKEN`.
+    #[arg(long, value_name = "URL", required_unless_present = "dry_run")]
+    pub(crate) arroyo: Option<String>,
+    /// Name of the pipeline there. Default: the file's, without folder and ending.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Parallel tasks of each step there.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) parallelism: u32,
+    /// Seconds between two checkpoints. Default: the cluster's own.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) checkpoint_interval: Option<u32>,
+    /// Where the cluster keeps the pipeline's state. Default: the cluster's own place.
+    #[arg(long, value_name = "URL")]
+    pub(crate) state_url: Option<String>,
+    /// Check and translate the file, print the text that would be sent, and ask nobody.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Forms of `ajatus pipeline graph`.

@@ -1,4 +1,7 @@
-//! `ajatus pipeline check | explain | graph | test | run | status | dead-letters | reference`.
+//! `ajatus pipeline check | explain | graph | test | run | status | dead-letters | deploy | reference`.
+
+mod arroyo;
+mod deploy;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +32,7 @@ pub(crate) fn prepare(command: &mut PipelineCommand) -> anyhow::Result<()> {
     let (file, state) = match command {
         PipelineCommand::Check(file) | PipelineCommand::Explain { file, .. } | PipelineCommand::Graph { file, .. } | PipelineCommand::Test { file, .. } => (file, None),
         PipelineCommand::Run(args) => (&mut args.file, args.state.as_mut()),
+        PipelineCommand::Deploy(args) => (&mut args.file, None),
         PipelineCommand::DeadLetters { file, state } | PipelineCommand::Status { file, state } => (file, state.as_mut()),
         PipelineCommand::Reference => return Ok(()),
     };
@@ -114,6 +118,7 @@ pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, command: Pi
         PipelineCommand::Run(args) => start(stack, config, &args, out).await,
         PipelineCommand::DeadLetters { file, state } => dead_letters(config, &file, state, out).await,
         PipelineCommand::Status { file, state } => status(config, &file, state, out).await,
+        PipelineCommand::Deploy(args) => deploy::run(config, &args, out).await,
         PipelineCommand::Reference => {
             out.text(reference()).await;
             Ok(Exit::Done)
@@ -159,17 +164,22 @@ async fn checked(file: &PipelineFile, running: bool, out: &Out) -> anyhow::Resul
     match loaded {
         Ok(pipeline) => Ok(Some(pipeline)),
         Err((source, found)) => {
-            if out.json() {
-                out.document(&json!({ "ok": false, "errors": found.iter().map(|one| one.json(&source)).collect::<Vec<_>>() })).await?;
-            } else {
-                for one in &found {
-                    out.note(one.render(&source)).await;
-                }
-                out.note(if found.len() == 1 { "1 error".to_owned() } else { format!("{} errors", found.len()) }).await;
-            }
+            refuse(&source, &found, out).await?;
             Ok(None)
         }
     }
+}
+
+/// Says what is wrong with a file.
+async fn refuse(source: &Source, found: &[Diagnostic], out: &Out) -> anyhow::Result<()> {
+    if out.json() {
+        return out.document(&json!({ "ok": false, "errors": found.iter().map(|one| one.json(source)).collect::<Vec<_>>() })).await;
+    }
+    for one in found {
+        out.note(one.render(source)).await;
+    }
+    out.note(if found.len() == 1 { "1 error".to_owned() } else { format!("{} errors", found.len()) }).await;
+    Ok(())
 }
 
 /// The backends of the file's models.
