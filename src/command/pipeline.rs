@@ -60,9 +60,10 @@ pub(crate) fn needs(command: &PipelineCommand) -> anyhow::Result<Option<Needs>> 
         match statement {
             Statement::Table(table) if matches!(command, PipelineCommand::Run(_)) => match &table.connector {
                 // What is said is sealed, and the keys lie in the database.
-                Connector::Kafka { format: RecordFormat::Ajatus, .. } => needs = needs.with_log().with_database(),
-                Connector::Kafka { .. } => needs = needs.with_log(),
-                Connector::Postgres { .. } => needs = needs.with_database(),
+                Connector::Kafka { format: RecordFormat::Ajatus, bootstrap_servers: None, .. } => needs = needs.with_log().with_database(),
+                Connector::Kafka { format: RecordFormat::Ajatus, .. } => needs = needs.with_database(),
+                Connector::Kafka { bootstrap_servers: None, .. } => needs = needs.with_log(),
+                Connector::Postgres { url: None, .. } => needs = needs.with_database(),
                 _ => {}
             },
             Statement::Model(model) if matches!(model.task, Task::Embedding { .. }) && model.provider == Provider::Candle => needs = needs.with_embedder(),

@@ -12,6 +12,7 @@
 
 mod cases;
 mod decode;
+mod elsewhere;
 mod engine;
 mod interactions;
 mod ledger;
@@ -19,6 +20,7 @@ mod models;
 mod read;
 mod run;
 mod sink;
+mod table;
 
 pub use cases::{Verdict, test};
 pub use ledger::{Ledger, Minted};

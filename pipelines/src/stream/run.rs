@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::StreamError;
+use super::elsewhere::Elsewhere;
 use super::engine::{Built, Closed, Engine};
 use super::ledger::{Ledger, Minted};
 use super::models::{Embedders, RunModels};
@@ -124,11 +125,12 @@ struct Fed {
 /// [`StreamError`]. What was applied stays; the next run goes on from the ledger.
 pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &mut dyn FnMut(&Progress)) -> Result<Report, StreamError> {
     let started = Instant::now();
+    let elsewhere = Elsewhere::open(&pipeline, parts.log.clone(), parts.db.clone(), &parts.handle)?;
     let mut sources: Vec<(Table, Vec<usize>)> = Vec::new();
     let mut readers: Vec<(String, Reader)> = Vec::new();
     for (name, columns) in pipeline.required() {
         let Some(table) = pipeline.table(&name) else { continue };
-        readers.push((name, Reader::open(table, &columns, parts.log.as_ref(), parts.keys.as_ref(), &parts.handle)?));
+        readers.push((name, Reader::open(table, &columns, &elsewhere, parts.keys.as_ref(), &parts.handle)?));
         sources.push((table.clone(), columns));
     }
     let (mut ledger, before) = match &config.state {
@@ -139,14 +141,16 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         None => (None, Vec::new()),
     };
     let outside = Outside {
-        log: parts.log.clone(),
-        db: parts.db.clone(),
+        elsewhere,
         handle: parts.handle.clone(),
         print: Arc::clone(&parts.print),
         pipeline: config.name.clone(),
         ledger: ledger.as_ref().map_or_else(|| uuid::Uuid::now_v7().to_string(), Ledger::id),
         state: config.state.clone(),
     };
+    for (_, reader) in &mut readers {
+        reader.begin(config.state.as_deref(), &outside.ledger)?;
+    }
     let mut sinks = pipeline.outputs.iter().map(|output| Sink::open(output, &outside)).collect::<Result<Vec<_>, _>>()?;
     let models = RunModels::open(config.state.as_deref(), &pipeline.script, parts.embedders.clone(), parts.handle.clone())?;
     let models = Mutex::new(models);
