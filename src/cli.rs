@@ -126,15 +126,8 @@ pub(crate) enum PipelineCommand {
     },
     /// Run a file: over files to their end, over topics as they grow.
     Run(PipelineRunArgs),
-    /// List what a run refused, with the reason and the raw record.
-    DeadLetters {
-        /// Which.
-        #[command(flatten)]
-        file: PipelineFile,
-        /// The run's folder. Default: `pipelines/NAME` in the data folder.
-        #[arg(long, value_name = "DIR")]
-        state: Option<PathBuf>,
-    },
+    /// List what a run refused, with the reason and the raw record, or read it again.
+    DeadLetters(PipelineDeadLettersArgs),
     /// Say how far a pipeline is: its epochs, the offsets it has read, what it refused.
     Status {
         /// Which.
@@ -182,6 +175,73 @@ pub(crate) struct PipelineRunArgs {
     /// Read topics to where they end now, and end.
     #[arg(long)]
     pub(crate) bounded: bool,
+}
+
+/// `ajatus pipeline dead-letters`; without a word it lists.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct PipelineDeadLettersArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub(crate) command: Option<DeadLettersCommand>,
+    /// Which.
+    #[command(flatten)]
+    pub(crate) file: Option<PipelineFile>,
+    /// The run's folder. Default: `pipelines/NAME` in the data folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+impl PipelineDeadLettersArgs {
+    /// What is meant: to list is what is done without a word.
+    pub(crate) fn meant(self) -> Option<DeadLettersCommand> {
+        let state = self.state;
+        self.command.or_else(|| self.file.map(|file| DeadLettersCommand::List(PipelineFolder { file, state })))
+    }
+}
+
+/// `ajatus pipeline dead-letters …`.
+#[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DeadLettersCommand {
+    /// List them.
+    List(PipelineFolder),
+    /// Read refused records again; says of each letter what becomes of it.
+    Replay(ReplayArgs),
+}
+
+/// A file and the folder of its run.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct PipelineFolder {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) file: PipelineFile,
+    /// The run's folder. Default: `pipelines/NAME` in the data folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+/// `ajatus pipeline dead-letters replay`.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct ReplayArgs {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) folder: PipelineFolder,
+    /// Only letters of this step, such as `source orders`.
+    #[arg(long, value_name = "STEP")]
+    pub(crate) step: Option<String>,
+    /// Only letters with this code, such as `decode.type`.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// So many letters at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    /// Only letters that are in this file, with the payloads that they have there: what `list --json` printed, mended.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mended: Option<PathBuf>,
+    /// Only say what would become of each.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// `ajatus pipeline deploy`.

@@ -1,6 +1,7 @@
 //! `ajatus pipeline check | explain | graph | test | run | status | dead-letters | deploy | reference`.
 
 mod arroyo;
+mod dead_letters;
 mod deploy;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ajatus_inference::Embedder;
-use ajatus_pipelines::stream::{Embedders, Ledger, Progress, RunConfig, RunParts, StreamError, run as run_stream, test as run_cases};
+use ajatus_pipelines::stream::{Embedders, Ledger, REPLAYS, Progress, RunConfig, RunParts, StreamError, run as run_stream, test as run_cases};
 use ajatus_sql::diagnostic::{Code, Diagnostic, Source};
 use ajatus_sql::pipeline::Pipeline;
 use ajatus_sql::script::{Connector, Provider, RecordFormat, Statement, Task, option_reference};
@@ -33,7 +34,8 @@ pub(crate) fn prepare(command: &mut PipelineCommand) -> anyhow::Result<()> {
         PipelineCommand::Check(file) | PipelineCommand::Explain { file, .. } | PipelineCommand::Graph { file, .. } | PipelineCommand::Test { file, .. } => (file, None),
         PipelineCommand::Run(args) => (&mut args.file, args.state.as_mut()),
         PipelineCommand::Deploy(args) => (&mut args.file, None),
-        PipelineCommand::DeadLetters { file, state } | PipelineCommand::Status { file, state } => (file, state.as_mut()),
+        PipelineCommand::DeadLetters(args) => return dead_letters::prepare(args),
+        PipelineCommand::Status { file, state } => (file, state.as_mut()),
         PipelineCommand::Reference => return Ok(()),
     };
     file.named = file.path.display().to_string();
@@ -117,7 +119,7 @@ pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, command: Pi
         }
         PipelineCommand::Test { file, kill, workers } => test(stack, &file, kill, workers, out).await,
         PipelineCommand::Run(args) => start(stack, config, &args, out).await,
-        PipelineCommand::DeadLetters { file, state } => dead_letters(config, &file, state, out).await,
+        PipelineCommand::DeadLetters(args) => dead_letters::run(config, args, out).await,
         PipelineCommand::Status { file, state } => status(config, &file, state, out).await,
         PipelineCommand::Deploy(args) => deploy::run(config, &args, out).await,
         PipelineCommand::Reference => {
@@ -329,27 +331,6 @@ async fn show(now: &Progress, last: &mut (u64, std::time::Instant), out: &Out) -
     Ok(())
 }
 
-async fn dead_letters(config: &Config, file: &PipelineFile, state: Option<PathBuf>, out: &Out) -> anyhow::Result<Exit> {
-    let path = state_folder(config, file, state).join("dead-letters.jsonl");
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Ended::new(Exit::Unusable, format!("{} is not there; has the pipeline run to an end on this folder?", path.display())));
-        }
-        Err(error) => return Err(Ended::new(Exit::Unusable, format!("{} cannot be read: {error}", path.display()))),
-    };
-    for line in text.lines() {
-        if out.json() {
-            out.line(line).await;
-            continue;
-        }
-        let letter: serde_json::Value = serde_json::from_str(line)?;
-        let field = |name: &str| letter[name].as_str().unwrap_or_default().to_owned();
-        out.line(format!("{}  {}  {}  {}\n    {}", field("step"), field("code"), field("origin"), field("message"), field("payload").trim_end())).await;
-    }
-    Ok(Exit::Done)
-}
-
 async fn status(config: &Config, file: &PipelineFile, state: Option<PathBuf>, out: &Out) -> anyhow::Result<Exit> {
     let Some(pipeline) = checked(file, false, out).await? else { return Ok(Exit::Unusable) };
     let folder = state_folder(config, file, state);
@@ -370,7 +351,8 @@ async fn status(config: &Config, file: &PipelineFile, state: Option<PathBuf>, ou
     }
     out.line(format!("{}: {} epochs of plan {plan}{}", folder.display(), minted.len(), if current { "" } else { "; the file has changed since, the next run begins anew" })).await;
     for (source, partitions) in read {
-        let offsets = partitions.iter().map(|(partition, to)| format!("{partition}:{to}")).collect::<Vec<_>>().join(" ");
+        let offsets = partitions.iter().map(|(partition, to)| if *partition == REPLAYS { format!("replays:{to}") } else { format!("{partition}:{to}") });
+        let offsets = offsets.collect::<Vec<_>>().join(" ");
         out.line(format!("  {source} read to {offsets}")).await;
     }
     out.line(format!("  {letters} dead letters at the end of the last run")).await;

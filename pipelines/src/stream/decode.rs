@@ -1,8 +1,12 @@
 //! Records of a source to rows, in the threads of the dataflow.
 
+use std::borrow::Cow;
+
 use ajatus_operators::row::{Row, Writer};
 use ajatus_sql::record::{BadRecord, CsvReader, JsonReader};
 use ajatus_sql::script::{Changelog, Connector, FileFormat, Table};
+
+use super::replay::{Replayed, TOMBSTONE};
 
 /// Records on their way to a thread.
 pub(crate) enum Payload {
@@ -18,20 +22,24 @@ pub(crate) enum Payload {
     Log(Vec<(u32, u64, Vec<u8>, Option<Vec<u8>>)>),
     /// Rows that were decoded by the reader, with their weights.
     Rows(Vec<(Row, i64)>),
+    /// Dead letters that are read again.
+    Replayed(Vec<Replayed>),
 }
 
 /// A record that gives no row.
 pub(crate) struct Refused {
-    pub(crate) code: &'static str,
+    pub(crate) code: Cow<'static, str>,
     pub(crate) message: String,
     /// `partition:offset`.
     pub(crate) origin: String,
     pub(crate) raw: Vec<u8>,
+    /// 1, or -1 if an earlier refusal is taken back.
+    pub(crate) diff: isize,
 }
 
 impl Refused {
     fn new(error: BadRecord, origin: String, raw: &[u8]) -> Self {
-        Self { code: error.code, message: error.message, origin, raw: raw.to_vec() }
+        Self { code: Cow::Borrowed(error.code), message: error.message, origin, raw: raw.to_vec(), diff: 1 }
     }
 }
 
@@ -96,7 +104,20 @@ impl Decoder {
                     // Offsets of one key grow, because a key has one partition.
                     match self.record(Some(&key), value.as_deref(), offset, None) {
                         Ok((value, diff)) => row(value, diff as isize),
-                        Err(error) => refuse(Refused::new(error, format!("{partition}:{offset}"), value.as_deref().unwrap_or(&key))),
+                        Err(error) => {
+                            // A deletion has no record that could be read again.
+                            let code = if value.is_none() { TOMBSTONE } else { error.code };
+                            refuse(Refused::new(BadRecord { code, ..error }, format!("{partition}:{offset}"), value.as_deref().unwrap_or(&key)));
+                        }
+                    }
+                }
+            }
+            Payload::Replayed(letters) => {
+                for Replayed { letter: (code, message, origin, raw), record, sequence, origin: again, header } in letters {
+                    refuse(Refused { code, message, origin, raw, diff: -1 });
+                    match self.record(None, Some(&record), sequence, header.as_deref()) {
+                        Ok((value, diff)) => row(value, diff as isize),
+                        Err(error) => refuse(Refused::new(error, again, &record)),
                     }
                 }
             }

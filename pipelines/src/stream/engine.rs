@@ -141,7 +141,8 @@ fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, closed: Sende
                 }
                 let name = &built.sources[source].0.name;
                 decoders[source].decode(payload, |row, diff| input.update(row, diff), |refused| {
-                    bad.update(fault(&format!("source {name}"), refused.code, &refused.message, &refused.origin, &refused.raw, &mut writer), 1);
+                    let row = fault(&format!("source {name}"), &refused.code, &refused.message, &refused.origin, &refused.raw, &mut writer);
+                    bad.update(row, refused.diff);
                 });
             }
             Ok(Work::Close(epoch)) => {

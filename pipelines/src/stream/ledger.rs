@@ -107,6 +107,19 @@ impl Ledger {
         Ok(Some((head.plan, minted)))
     }
 
+    /// What a run folder's ledger is of, without taking it: its plan and its name; `None` if there is none.
+    pub(super) fn identity(folder: &Path) -> Result<Option<(String, String)>, StreamError> {
+        let path = folder.join("ledger");
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StreamError::Io { path: path.display().to_string(), source }),
+        };
+        let (documents, _) = lines(&text, &path)?;
+        let head = documents.first().and_then(|document| serde_json::from_slice::<Head>(document).ok());
+        Ok(head.map(|head| (head.plan, head.id.to_string())))
+    }
+
     /// What names it: epochs of another ledger are other epochs.
     #[must_use]
     pub fn id(&self) -> String {
@@ -125,12 +138,17 @@ impl Ledger {
     }
 
     fn append(&mut self, document: &impl Serialize) -> Result<(), StreamError> {
-        let text = serde_json::to_string(document).expect("a ledger row is JSON");
-        let line = format!("{} {text}\n", checksum(text.as_bytes()));
+        let line = sealed_line(document);
         let io = |source: std::io::Error| StreamError::Io { path: self.path.display().to_string(), source };
-        self.file.write_all(line.as_bytes()).map_err(io)?;
+        self.file.write_all(&line).map_err(io)?;
         self.file.sync_data().map_err(io)
     }
+}
+
+/// A document as a line with its checksum.
+pub(super) fn sealed_line(document: &impl Serialize) -> Vec<u8> {
+    let text = serde_json::to_string(document).expect("a line of ours is JSON");
+    format!("{} {text}\n", checksum(text.as_bytes())).into_bytes()
 }
 
 fn checksum(bytes: &[u8]) -> String {
@@ -138,7 +156,7 @@ fn checksum(bytes: &[u8]) -> String {
 }
 
 /// The documents of whole lines, and how many bytes those take.
-fn lines<'text>(text: &'text [u8], path: &Path) -> Result<(Vec<&'text [u8]>, usize), StreamError> {
+pub(super) fn lines<'text>(text: &'text [u8], path: &Path) -> Result<(Vec<&'text [u8]>, usize), StreamError> {
     let (mut documents, mut good) = (Vec::new(), 0);
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         let whole = line.strip_suffix(b"\n").and_then(|line| {

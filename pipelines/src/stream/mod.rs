@@ -18,6 +18,7 @@ mod interactions;
 mod ledger;
 mod models;
 mod read;
+mod replay;
 mod run;
 mod sink;
 mod table;
@@ -25,6 +26,7 @@ mod table;
 pub use cases::{Verdict, test};
 pub use ledger::{Ledger, Minted};
 pub use models::Embedders;
+pub use replay::{Fate, Letter, PARTITION as REPLAYS, letters, replay};
 pub use run::{Progress, Report, RunConfig, RunParts, run};
 
 use ajatus_kafka::LogError;

@@ -98,6 +98,11 @@ impl Reader {
         }
     }
 
+    /// The first line of a file, if it names the columns.
+    pub(crate) fn header(&self) -> Option<&Arc<str>> {
+        if let Self::Lines(lines) = self { lines.header.as_ref() } else { None }
+    }
+
     /// Goes on from these offsets.
     pub(crate) fn seek(&mut self, offsets: &BTreeMap<u32, u64>) -> Result<(), StreamError> {
         if let Some(lines) = self.lines() {
@@ -374,8 +379,8 @@ fn documents(handle: &Handle, opener: Option<&Opener>, partition: u32, entries: 
     })
 }
 
-/// Waits until one of the topics has news, or `stop` is cancelled. No timer: the runtime may be going down.
-pub(crate) fn wait(readers: &mut [(String, Reader)], handle: &Handle, stop: &CancellationToken) {
+/// Waits until one of the topics has news, letters are replayed, or `stop` is cancelled. No timer: the runtime may be going down.
+pub(crate) fn wait(readers: &mut [(String, Reader)], handle: &Handle, stop: &CancellationToken, replayed: &tokio::sync::Notify) {
     let topics = readers.iter_mut().filter_map(|(_, reader)| if let Reader::Topic(topic) = reader { Some(topic) } else { None });
     let news: Vec<_> = topics.map(|topic| Box::pin(topic.appended.changed())).collect();
     if news.is_empty() {
@@ -384,6 +389,7 @@ pub(crate) fn wait(readers: &mut [(String, Reader)], handle: &Handle, stop: &Can
     handle.block_on(async {
         tokio::select! {
             () = stop.cancelled() => {}
+            () = replayed.notified() => {}
             _ = futures::future::select_all(news) => {}
         }
     });

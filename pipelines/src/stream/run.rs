@@ -25,6 +25,7 @@ use super::engine::{Built, Closed, Engine};
 use super::ledger::{Ledger, Minted};
 use super::models::{Embedders, RunModels};
 use super::read::{Batch, Reader, wait};
+use super::replay::{self, Replays, write_letters};
 use super::sink::{Delta, Outside, Sink, consolidated};
 
 /// How a pipeline runs.
@@ -112,6 +113,8 @@ struct Counters {
     read: AtomicU64,
     lag: AtomicU64,
     minted: AtomicU64,
+    /// Told when dead letters were replayed while the run goes on.
+    replayed: tokio::sync::Notify,
 }
 
 /// What the sink side is told of an epoch, in order.
@@ -174,6 +177,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
     let counters = Arc::new(Counters::default());
     let feeder = Feeder {
         engine,
+        replays: Replays::open(config.state.as_deref(), &outside.ledger)?,
         readers,
         epoch_rows: config.epoch_rows.max(1),
         bounded: config.bounded,
@@ -197,6 +201,8 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         dead_letters: BTreeMap::new(),
         letters: config.state.as_ref().map(|folder| folder.join("dead-letters.jsonl")),
         letters_changed: true,
+        ledger: outside.ledger.clone(),
+        replays: (config.state.as_ref().map(|folder| folder.join(replay::FILE)), 0),
         changes: 0,
     };
     let collected = collector.run(&closed, &fed, &freed, &counters, total, tell);
@@ -222,6 +228,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
 /// The side that reads and feeds.
 struct Feeder {
     engine: Engine,
+    replays: Replays,
     readers: Vec<(String, Reader)>,
     epoch_rows: usize,
     bounded: bool,
@@ -257,6 +264,7 @@ impl Feeder {
                 offsets.entry(source.clone()).or_default().extend(partitions.iter().map(|(partition, (_, to))| (*partition, *to)));
             }
         }
+        self.replays.seek(&mut offsets);
         for (name, reader) in &mut self.readers {
             reader.seek(offsets.get(name).unwrap_or(&BTreeMap::new()))?;
         }
@@ -279,13 +287,17 @@ impl Feeder {
                         batches.push((source, batch));
                     }
                 }
+                if let Some(batch) = self.replays.read(name, self.epoch_rows, reader.header())? {
+                    ranges.entry(name.clone()).or_default().insert(batch.partition, (batch.from, batch.to));
+                    batches.push((source, batch));
+                }
             }
             if batches.is_empty() {
                 if self.readers.iter().all(|(_, reader)| reader.bounded()) || self.bounded {
                     break;
                 }
                 self.counters.lag.store(0, Ordering::SeqCst);
-                wait(&mut self.readers, &self.handle, &self.stop);
+                wait(&mut self.readers, &self.handle, &self.stop, &self.counters.replayed);
                 continue;
             }
             // A broker is asked over the network: not for every epoch.
@@ -304,7 +316,7 @@ impl Feeder {
             }
             for (source, batch) in batches {
                 self.counters.rows.fetch_add(batch.records, Ordering::Relaxed);
-                if self.readers[source].1.bounded() {
+                if self.readers[source].1.bounded() && batch.partition != replay::PARTITION {
                     self.counters.read.fetch_add(batch.to - batch.from, Ordering::Relaxed);
                 }
                 self.engine.records(epoch, source, batch.payload)?;
@@ -337,6 +349,10 @@ impl Feeder {
             let Some(partitions) = row.ranges.get(name) else { continue };
             for (partition, (from, to)) in partitions {
                 let engine = &mut self.engine;
+                if *partition == replay::PARTITION {
+                    engine.records(epoch, source, self.replays.again(name, *from, *to, reader.header())?)?;
+                    continue;
+                }
                 reader.again(*partition, *from, *to, &mut |payload| engine.records(epoch, source, payload))?;
             }
         }
@@ -358,6 +374,9 @@ struct Collector<'run> {
     /// Where they are written, and whether they have changed since.
     letters: Option<PathBuf>,
     letters_changed: bool,
+    ledger: String,
+    /// Where letters are replayed from, and how long the file was.
+    replays: (Option<PathBuf>, u64),
     changes: u64,
 }
 
@@ -414,6 +433,7 @@ impl Collector<'_> {
                     dead_letters: self.dead_letters.len() as u64,
                 };
                 metrics::gauge!("pipeline_epoch_lag").set(progress.epochs_ahead as f64);
+                self.hear(counters);
                 tell(&progress);
             }
         }
@@ -429,13 +449,22 @@ impl Collector<'_> {
         Ok(())
     }
 
+    /// Wakes the reader if letters were replayed since.
+    fn hear(&mut self, counters: &Counters) {
+        let length = self.replays.0.as_ref().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |found| found.len());
+        if length != self.replays.1 {
+            self.replays.1 = length;
+            counters.replayed.notify_one();
+        }
+    }
+
     /// Makes visible what was applied: files are written, and dead letters can be read.
     fn show(&mut self) -> Result<(), StreamError> {
         for sink in self.sinks.iter_mut() {
             sink.flush()?;
         }
         if let Some(path) = self.letters.as_ref().filter(|_| self.letters_changed) {
-            write_letters(path, &self.dead_letters)?;
+            write_letters(path, &self.dead_letters, &self.ledger)?;
             self.letters_changed = false;
         }
         Ok(())
@@ -470,29 +499,4 @@ impl Collector<'_> {
         }
         Ok(())
     }
-}
-
-/// The dead letters of a run folder: one JSON document a line.
-fn write_letters(path: &std::path::Path, letters: &BTreeMap<Row, isize>) -> Result<(), StreamError> {
-    let io = |source| StreamError::Io { path: path.display().to_string(), source };
-    let mut text = String::new();
-    for (row, count) in letters {
-        let cells: Vec<String> = row
-            .cells(&FAULT)
-            .into_iter()
-            .map(|cell| match cell {
-                Cell::Text(text) => text.into_owned(),
-                Cell::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                _ => String::new(),
-            })
-            .collect();
-        let letter = serde_json::json!({
-            "step": cells[0], "code": cells[1], "message": cells[2], "origin": cells[3], "payload": cells[4], "attempt": 1, "count": count,
-        });
-        text.push_str(&letter.to_string());
-        text.push('\n');
-    }
-    let beside = path.with_extension("jsonl.new");
-    std::fs::write(&beside, text).map_err(io)?;
-    std::fs::rename(&beside, path).map_err(io)
 }
