@@ -175,6 +175,9 @@ pub(crate) struct PipelineRunArgs {
     /// Read topics to where they end now, and end.
     #[arg(long)]
     pub(crate) bounded: bool,
+    /// Serve `/metrics` at this address of this machine while it runs. Port 0 takes a free one, and says which.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<std::net::SocketAddr>,
 }
 
 /// `ajatus pipeline dead-letters`; without a word it lists.

@@ -3,6 +3,7 @@
 mod arroyo;
 mod dead_letters;
 mod deploy;
+mod numbers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -243,6 +244,10 @@ fn name_of(file: &PipelineFile) -> String {
 async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunArgs, out: &Out) -> anyhow::Result<Exit> {
     let Some(pipeline) = checked(&args.file, true, out).await? else { return Ok(Exit::Unusable) };
     let models = embedders(stack, &pipeline)?;
+    let numbers = match args.metrics {
+        Some(address) => Some(numbers::serve(address, out).await?),
+        None => None,
+    };
     let cpu_before = crate::stack::cpu_seconds();
     let stop = CancellationToken::new();
     // Lines of stdout sinks: bounded, so that a slow reader slows the run.
@@ -278,7 +283,7 @@ async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunAr
         tokio::select! {
             biased;
             Some(line) = printed.recv() => out.line(line).await,
-            ended = &mut running => break ended?.map_err(self::ended)?,
+            ended = &mut running => break ended?.map_err(self::ended),
             _ = tokio::signal::ctrl_c() => stop.cancel(),
             _ = shown.tick() => {
                 let now = progress.borrow_and_update().clone();
@@ -286,6 +291,10 @@ async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunAr
             }
         }
     };
+    if let Some(numbers) = numbers {
+        numbers.stop().await;
+    }
+    let report = report?;
     while let Some(line) = printed.recv().await {
         out.line(line).await;
     }

@@ -19,6 +19,7 @@ use timely::worker::Worker;
 
 use super::StreamError;
 use super::decode::{Decoder, Payload};
+use super::meter::Depth;
 
 /// What the threads are told.
 pub(crate) enum Work {
@@ -46,6 +47,7 @@ pub(crate) struct Engine {
     inboxes: Vec<(SyncSender<Work>, Thread)>,
     guards: Option<timely::communication::WorkerGuards<()>>,
     next: usize,
+    depth: Arc<Depth>,
 }
 
 /// What is built in each thread.
@@ -56,6 +58,8 @@ pub(crate) struct Built {
     pub(crate) models: Arc<dyn Fn() -> Box<dyn Models> + Send + Sync>,
     /// What is taken out, in the order of the outputs' numbers.
     pub(crate) outputs: Vec<Input>,
+    /// Counts what waits for the threads.
+    pub(crate) depth: Arc<Depth>,
 }
 
 /// Records that may wait for a thread; more wait with the reader.
@@ -64,6 +68,7 @@ const QUEUE: usize = 64;
 impl Engine {
     /// Starts the threads.
     pub(crate) fn start(threads: usize, built: Arc<Built>, closed: Sender<Closed>) -> Result<Self, StreamError> {
+        let depth = Arc::clone(&built.depth);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..threads).map(|_| std::sync::mpsc::sync_channel(QUEUE)).unzip();
         let receivers = Mutex::new(receivers.into_iter().map(Some).collect::<Vec<_>>());
         let (hello, greeted) = channel();
@@ -87,7 +92,7 @@ impl Engine {
             threads_by_index.insert(index, thread);
         }
         let inboxes = senders.into_iter().zip(threads_by_index.into_values()).collect();
-        Ok(Self { inboxes, guards: Some(guards), next: 0 })
+        Ok(Self { inboxes, guards: Some(guards), next: 0, depth })
     }
 
     /// Gives records to the next thread in turn.
@@ -103,6 +108,7 @@ impl Engine {
 
     fn send(&self, worker: usize, work: Work) -> Result<(), StreamError> {
         let (inbox, thread) = &self.inboxes[worker];
+        self.depth.put();
         inbox.send(work).map_err(|_| StreamError::Dataflow("a worker has ended".to_owned()))?;
         thread.unpark();
         Ok(())
@@ -130,7 +136,11 @@ fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, closed: Sende
     let mut decoders: Vec<Decoder> = built.sources.iter().map(|(table, columns)| Decoder::new(table, columns)).collect();
     let mut writer = Writer::new();
     loop {
-        match inbox.try_recv() {
+        let work = inbox.try_recv();
+        if work.is_ok() {
+            built.depth.taken();
+        }
+        match work {
             Ok(Work::Records { epoch, source, payload }) => {
                 let input = &mut inputs[source];
                 if *input.time() < epoch {

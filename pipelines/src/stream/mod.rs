@@ -16,6 +16,7 @@ mod elsewhere;
 mod engine;
 mod interactions;
 mod ledger;
+mod meter;
 mod models;
 mod read;
 mod replay;

@@ -23,6 +23,7 @@ use super::StreamError;
 use super::elsewhere::Elsewhere;
 use super::engine::{Built, Closed, Engine};
 use super::ledger::{Ledger, Minted};
+use super::meter::{Depth, Meter};
 use super::models::{Embedders, RunModels};
 use super::read::{Batch, Reader, wait};
 use super::replay::{self, Replays, write_letters};
@@ -157,7 +158,9 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
     let mut sinks = pipeline.outputs.iter().map(|output| Sink::open(output, &outside)).collect::<Result<Vec<_>, _>>()?;
     let models = RunModels::open(config.state.as_deref(), &pipeline.script, parts.embedders.clone(), parts.handle.clone())?;
     let models = Mutex::new(models);
+    let (depth, meter) = (Arc::new(Depth::default()), Meter::new(&config.name));
     let built = Built {
+        depth: Arc::clone(&depth),
         pipeline: Arc::clone(&pipeline),
         outputs: pipeline.outputs.iter().map(|output| Arc::clone(&output.planned.node)).collect(),
         sources,
@@ -178,6 +181,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
     let feeder = Feeder {
         engine,
         replays: Replays::open(config.state.as_deref(), &outside.ledger)?,
+        meter: meter.clone(),
         readers,
         epoch_rows: config.epoch_rows.max(1),
         bounded: config.bounded,
@@ -202,6 +206,10 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         letters: config.state.as_ref().map(|folder| folder.join("dead-letters.jsonl")),
         letters_changed: true,
         ledger: outside.ledger.clone(),
+        names: pipeline.outputs.iter().map(|output| output.table.name.clone()).collect(),
+        meter,
+        depth,
+        replayed,
         replays: (config.state.as_ref().map(|folder| folder.join(replay::FILE)), 0),
         changes: 0,
     };
@@ -229,6 +237,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
 struct Feeder {
     engine: Engine,
     replays: Replays,
+    meter: Meter,
     readers: Vec<(String, Reader)>,
     epoch_rows: usize,
     bounded: bool,
@@ -316,6 +325,7 @@ impl Feeder {
             }
             for (source, batch) in batches {
                 self.counters.rows.fetch_add(batch.records, Ordering::Relaxed);
+                self.meter.read(&self.readers[source].0, batch.records);
                 if self.readers[source].1.bounded() && batch.partition != replay::PARTITION {
                     self.counters.read.fetch_add(batch.to - batch.from, Ordering::Relaxed);
                 }
@@ -375,6 +385,12 @@ struct Collector<'run> {
     letters: Option<PathBuf>,
     letters_changed: bool,
     ledger: String,
+    /// Names of the sinks.
+    names: Vec<String>,
+    meter: Meter,
+    depth: Arc<Depth>,
+    /// Epochs that an earlier run had minted; what they give is not counted again.
+    replayed: u64,
     /// Where letters are replayed from, and how long the file was.
     replays: (Option<PathBuf>, u64),
     changes: u64,
@@ -432,7 +448,7 @@ impl Collector<'_> {
                     lag: counters.lag.load(Ordering::Relaxed),
                     dead_letters: self.dead_letters.len() as u64,
                 };
-                metrics::gauge!("pipeline_epoch_lag").set(progress.epochs_ahead as f64);
+                self.meter.progress(&progress, &self.depth);
                 self.hear(counters);
                 tell(&progress);
             }
@@ -485,6 +501,12 @@ impl Collector<'_> {
             {
                 return Err(StreamError::BadData { step: step.to_string(), message: message.to_string() });
             }
+            if diff > 0
+                && fed.epoch > self.replayed
+                && let (Cell::Text(step), Cell::Text(code)) = (&cells[0], &cells[1])
+            {
+                self.meter.refused(step, code, diff);
+            }
             self.letters_changed = true;
             let count = self.dead_letters.entry(row).or_default();
             *count += diff;
@@ -495,7 +517,13 @@ impl Collector<'_> {
             self.changes += delta.len() as u64;
             // A sink that remembers nothing takes everything, also what it had once.
             let history = self.applied[output].is_some_and(|applied| applied >= fed.epoch);
+            if self.applied[output].map_or(fed.epoch > self.replayed, |_| !history) {
+                self.meter.written(&self.names[output], delta.len());
+            }
             sink.apply(fed.epoch, delta, history)?;
+            if let Some(rows) = sink.held() {
+                self.meter.held(&self.names[output], rows);
+            }
         }
         Ok(())
     }

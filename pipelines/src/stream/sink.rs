@@ -162,6 +162,11 @@ impl Sink {
         }
     }
 
+    /// Rows that it keeps in memory; `None` if it keeps none.
+    pub(crate) fn held(&self) -> Option<usize> {
+        if let Self::File(file) = self { Some(file.rows.len()) } else { None }
+    }
+
     /// Makes what was applied visible, where that is not so already.
     pub(crate) fn flush(&mut self) -> Result<(), StreamError> {
         match self {
