@@ -101,6 +101,9 @@ fn the_numbers_of_a_run_are_what_it_did_and_a_restart_does_not_count_again() {
     assert_eq!(of(&numbers, "pipeline_rows_in_total{pipeline=\"take\",source=\"words\"}"), Some(6.0), "{numbers:#?}");
     assert_eq!(of(&numbers, "pipeline_rows_out_total{pipeline=\"take\",sink=\"sums\"}"), Some(3.0));
     assert_eq!(of(&numbers, "pipeline_rows_held{pipeline=\"take\",step=\"sums\"}"), Some(3.0));
+    assert_eq!(of(&numbers, "pipeline_rows_held{pipeline=\"take\",step=\"source words\"}"), Some(5.0), "one for each key that fits");
+    let groups: Vec<f64> = numbers.iter().filter(|(name, _)| name.starts_with("pipeline_rows_held") && name.contains("-group\"")).map(|(_, rows)| *rows).collect();
+    assert_eq!(groups, [3.0], "one for each word: {numbers:#?}");
     assert_eq!(of(&numbers, "pipeline_errors_total{code=\"decode.null\",pipeline=\"take\",step=\"source words\"}"), Some(1.0));
     let divided = numbers.iter().find(|(name, _)| name.starts_with("pipeline_errors_total{code=\"expression.divide_by_zero\"")).expect("counted");
     assert!(divided.0.contains("-map\"") && *divided.1 == 1.0, "{divided:?}");
@@ -119,6 +122,7 @@ fn the_numbers_of_a_run_are_what_it_did_and_a_restart_does_not_count_again() {
         assert_eq!(sum(&numbers, counted), 0.0, "{counted}: {numbers:#?}");
     }
     assert_eq!(sum(&numbers, "memo_hits_total"), 3.0, "the memo answers for the model");
+    assert_eq!(of(&numbers, "pipeline_rows_held{pipeline=\"take\",step=\"source words\"}"), Some(5.0), "what is held is held again");
     run.stop();
 }
 

@@ -58,7 +58,7 @@ pub(crate) struct Built {
     pub(crate) models: Arc<dyn Fn() -> Box<dyn Models> + Send + Sync>,
     /// What is taken out, in the order of the outputs' numbers.
     pub(crate) outputs: Vec<Input>,
-    /// Counts what waits for the threads.
+    /// Counts what waits for the threads, and what they hold.
     pub(crate) depth: Arc<Depth>,
 }
 
@@ -185,10 +185,16 @@ fn build(
 ) {
     let index = worker.index();
     worker.dataflow(|scope| {
-        let mut render = Render::new(scope, models);
+        let depth = Arc::clone(&built.depth);
+        let held = move |label: &str| depth.held(label);
+        let mut render = Render::new(scope, models).counting(&held);
         for (input, (table, columns)) in inputs.iter_mut().zip(&built.sources) {
             let rows = input.to_collection(scope);
-            render.feed(&table.name, feed(rows, table, columns));
+            let mut given = feed(rows, table, columns);
+            if table.changelog == Changelog::Upsert {
+                given.rows = render.counted(given.rows, &format!("source {}", table.name));
+            }
+            render.feed(&table.name, given);
         }
         for view in &built.pipeline.views {
             let rows = render.node(&view.planned.node);

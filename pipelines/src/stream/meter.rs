@@ -3,25 +3,32 @@
 //! Holds always: what is counted is what this run did: epochs that an earlier run had made are replayed without being counted again.
 //! Not promised: that a number is of this very moment: gauges follow a few times a second.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::run::Progress;
 
-/// Messages that wait for the threads of the dataflow. One for all threads: a full one is what slows the reader.
+/// Messages that wait for the threads of the dataflow, one number for all of them, and rows that its steps hold.
 #[derive(Debug, Default)]
-pub(crate) struct Depth(AtomicUsize);
+pub(crate) struct Depth {
+    waiting: AtomicUsize,
+    held: Mutex<BTreeMap<String, Arc<AtomicI64>>>,
+}
 
 impl Depth {
     pub(crate) fn put(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn taken(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn now(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+    /// The number of the rows that a step holds, in all threads.
+    pub(crate) fn held(&self, step: &str) -> Arc<AtomicI64> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(held.entry(step.to_owned()).or_default())
     }
 }
 
@@ -52,9 +59,9 @@ impl Meter {
         metrics::counter!("pipeline_errors_total", &labels).increment(rows.unsigned_abs() as u64);
     }
 
-    /// Rows that a sink keeps in memory.
-    pub(crate) fn held(&self, sink: &str, rows: usize) {
-        metrics::gauge!("pipeline_rows_held", "pipeline" => self.pipeline.clone(), "step" => sink.to_owned()).set(rows as f64);
+    /// Rows that a step or a sink holds.
+    pub(crate) fn held(&self, step: &str, rows: f64) {
+        metrics::gauge!("pipeline_rows_held", "pipeline" => self.pipeline.clone(), "step" => step.to_owned()).set(rows);
     }
 
     /// How far it is.
@@ -63,7 +70,10 @@ impl Meter {
         gauge("pipeline_epoch", progress.epoch as f64);
         gauge("pipeline_epoch_lag", progress.epochs_ahead as f64);
         gauge("pipeline_reader_lag_records", progress.lag as f64);
-        gauge("pipeline_queue_depth", depth.now() as f64);
+        for (step, rows) in depth.held.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            self.held(step, rows.load(Ordering::Relaxed) as f64);
+        }
+        gauge("pipeline_queue_depth", depth.waiting.load(Ordering::Relaxed) as f64);
         gauge("pipeline_dead_letters", progress.dead_letters as f64);
     }
 }

@@ -522,7 +522,7 @@ impl Collector<'_> {
             }
             sink.apply(fed.epoch, delta, history)?;
             if let Some(rows) = sink.held() {
-                self.meter.held(&self.names[output], rows);
+                self.meter.held(&self.names[output], rows as f64);
             }
         }
         Ok(())
