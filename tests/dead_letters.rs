@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
+use support::kills::{Kills, killed};
 use support::{Ajatus, signal, stderr, stdout};
 
 const SUMS: &str = "create table t (k text not null, n bigint not null) with (connector = 'file', type = 'source', path = '${IN}');
@@ -102,7 +103,6 @@ fn a_letter_that_is_refused_again_is_a_letter_of_the_next_attempt() {
 
 #[test]
 fn a_mended_letter_is_a_row_once_over_restarts_and_kills() {
-    use rand::{Rng as _, SeedableRng as _};
     // Every third record has a word for a number; mended it is the number again.
     let (mut spoilt, mut whole) = (String::new(), String::new());
     for id in 0..6_000 {
@@ -118,22 +118,7 @@ fn a_mended_letter_is_a_row_once_over_restarts_and_kills() {
     assert_eq!(case.replay(&["--mended", &mended]).len(), 2_000);
     let args = ["pipeline", "run", &case.file, "--state", "state", "--epoch-rows", "10"];
     let ledger = case.path("state/ledger");
-    let size = || std::fs::metadata(&ledger).map_or(0, |found| found.len());
-    let mut random = rand::rngs::SmallRng::seed_from_u64(5);
-    let mut killed = 0;
-    for _ in 0..6 {
-        let mut child = case.ajatus.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-        let until = size() + random.random_range(90..3_000);
-        while size() < until && matches!(child.try_wait(), Ok(None)) {
-            std::thread::yield_now();
-        }
-        if matches!(child.try_wait(), Ok(None)) {
-            child.kill().expect("SIGKILL");
-            killed += 1;
-        }
-        child.wait().expect("it ended");
-    }
-    assert!(killed >= 3, "{killed} runs were killed: replay more letters");
+    killed(&case.ajatus, &args, &ledger, Kills { times: 6, bytes: 90..3_000, seed: 5, least: 3 });
     let report = case.run(&["--workers", "2"]);
     assert_eq!(report["dead_letters"], 0, "{report}");
     let after = case.out();

@@ -4,37 +4,13 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use ajatus_memory::testing::{TestDatabase, server_binaries};
-use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
+use support::broker::Broker;
+use support::kills::{Kills, killed};
 use support::{Ajatus, stderr};
-
-/// A broker on a folder; stopped when dropped.
-struct Broker {
-    folder: PathBuf,
-    address: String,
-}
-
-fn script(name: &str) -> PathBuf {
-    support::root().join("kafka/broker").join(name)
-}
-
-impl Broker {
-    fn start(folder: &Path) -> Self {
-        let started = Command::new(script("start")).arg(folder).output().expect("the start script runs");
-        assert!(started.status.success(), "no broker: {}", String::from_utf8_lossy(&started.stderr));
-        Self { folder: folder.to_path_buf(), address: String::from_utf8_lossy(&started.stdout).trim().to_owned() }
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        Command::new(script("stop")).arg(&self.folder).status().ok();
-    }
-}
 
 /// A database that is not the platform's.
 struct Database {
@@ -57,26 +33,6 @@ impl Database {
         assert!(output.status.success(), "{sql}: {}", stderr(&output));
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
-}
-
-/// Kills a run at random points while its ledger grows, then lets it end; says how often it was killed.
-fn killed(ajatus: &Ajatus, args: &[&str], ledger: &Path, seed: u64, times: u32, most: u64) -> u32 {
-    let size = || std::fs::metadata(ledger).map_or(0, |found| found.len());
-    let mut random = rand::rngs::SmallRng::seed_from_u64(seed);
-    let mut killed = 0;
-    for _ in 0..times {
-        let mut child = ajatus.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-        let until = size() + random.random_range(100..most);
-        while size() < until && matches!(child.try_wait(), Ok(None)) {
-            std::thread::yield_now();
-        }
-        if matches!(child.try_wait(), Ok(None)) {
-            child.kill().expect("SIGKILL");
-            killed += 1;
-        }
-        child.wait().expect("it ended");
-    }
-    killed
 }
 
 #[test]
@@ -116,8 +72,7 @@ fn another_cluster_is_read_and_written_beside_the_embedded_log_and_its_topics_ar
     );
     ajatus.json(&["pipeline", "run", &give]);
     let run = ["pipeline", "run", &count, "--bounded", "--epoch-rows", "20"];
-    let times = killed(&ajatus, &run, &ajatus.data().join("pipelines/count/ledger"), 3, 4, 2_000);
-    assert!(times >= 2, "{times} runs were killed: make the file longer");
+    killed(&ajatus, &run, &ajatus.data().join("pipelines/count/ledger"), Kills { times: 4, bytes: 100..2_000, seed: 3, least: 2 });
     ajatus.json(&run);
     ajatus.json(&["pipeline", "run", &show, "--bounded"]);
     let shown = std::fs::read_to_string(ajatus.data().parent().expect("a folder").join("shown.jsonl")).expect("the sink's file");
@@ -182,9 +137,8 @@ insert into sums select kind, count(*), sum(price) from items group by kind;
     assert_eq!(read("o.jsonl"), rows);
     let fresh = folder.join("fresh").display().to_string();
     let fresh = ["pipeline", "run", &file, "--set", &set, "--epoch-rows", "5", "--state", &fresh];
-    let times = killed(&ajatus, &fresh, &folder.join("fresh/ledger"), 9, 3, 800);
-    let done = ajatus.json(&fresh);
-    assert!(times == 0 || done["replayed"].as_u64() > Some(0), "{times} {done}");
+    killed(&ajatus, &fresh, &folder.join("fresh/ledger"), Kills { times: 3, bytes: 100..800, seed: 9, least: 0 });
+    ajatus.json(&fresh);
     assert_eq!(read("o.jsonl").lines().count(), 101, "another folder reads the table anew");
     // What is not there is said with the table's name, and the address with its password is not shown.
     let wrong = ajatus.file("wrong.sql", sql.replace("extra json", "extras json").replace("(extra,", "(extras,").as_bytes()).display().to_string();
@@ -218,8 +172,7 @@ insert into sums select k, count(*), cast(sum(n) as bigint) from t group by k;
     let set = format!("DB={}", database.url);
     let run = ["pipeline", "run", &file, "--set", &set, "--epoch-rows", "20", "--state", "state"];
     let state = ajatus.data().parent().expect("a folder").join("state/ledger");
-    let times = killed(&ajatus, &run, &state, 21, 5, 2_500);
-    assert!(times >= 2, "{times} runs were killed: make the file longer");
+    killed(&ajatus, &run, &state, Kills { times: 5, bytes: 100..2_500, seed: 21, least: 2 });
     let report = ajatus.json(&run);
     assert_eq!(report["dead_letters"], 0, "{report}");
     let got = database.sql("select json_build_array(k, n, s) from sums");
