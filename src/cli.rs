@@ -144,15 +144,8 @@ pub(crate) enum PipelineCommand {
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
     },
-    /// List what a run refused, with the reason and the raw record.
-    DeadLetters {
-        /// Which.
-        #[command(flatten)]
-        file: PipelineFile,
-        /// The run's folder. Default: `pipelines/NAME` in the data folder.
-        #[arg(long, value_name = "DIR")]
-        state: Option<PathBuf>,
-    },
+    /// List what a run refused, with the reason and the raw record, or read it again.
+    DeadLetters(PipelineDeadLettersArgs),
     /// Say how far a pipeline is: its epochs, the offsets it has read, what it refused.
     Status {
         /// Which.
@@ -162,6 +155,8 @@ pub(crate) enum PipelineCommand {
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
     },
+    /// Send a portable file to an Arroyo cluster, and wait until it runs there.
+    Deploy(PipelineDeployArgs),
     /// Say what every option and every error code means.
     Reference,
 }
@@ -217,6 +212,9 @@ pub(crate) struct PipelineRunArgs {
     /// Run as a child process, and start it again when it dies: it goes on from the last snapshot.
     #[arg(long)]
     pub(crate) supervise: bool,
+    /// Serve `/metrics` at this address of this machine while it runs. Port 0 takes a free one, and says which.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<std::net::SocketAddr>,
     /// For tests: end the process by SIGKILL at the TIMEth passing of a point of the commit order.
     #[arg(long, hide = true, value_name = "POINT:TIME", value_parser = crash_point)]
     pub(crate) crash_at: Option<(u32, u32)>,
@@ -271,6 +269,100 @@ pub(crate) struct PipelineQueryArgs {
     /// The run's folder. Default: `pipelines/NAME` in the data folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+}
+
+/// `ajatus pipeline dead-letters`; without a word it lists.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct PipelineDeadLettersArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub(crate) command: Option<DeadLettersCommand>,
+    /// Which.
+    #[command(flatten)]
+    pub(crate) file: Option<PipelineFile>,
+    /// The run's folder. Default: `pipelines/NAME` in the data folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+impl PipelineDeadLettersArgs {
+    /// What is meant: to list is what is done without a word.
+    pub(crate) fn meant(self) -> Option<DeadLettersCommand> {
+        let state = self.state;
+        self.command.or_else(|| self.file.map(|file| DeadLettersCommand::List(PipelineFolder { file, state })))
+    }
+}
+
+/// `ajatus pipeline dead-letters …`.
+#[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DeadLettersCommand {
+    /// List them.
+    List(PipelineFolder),
+    /// Read refused records again; says of each letter what becomes of it.
+    Replay(ReplayArgs),
+}
+
+/// A file and the folder of its run.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct PipelineFolder {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) file: PipelineFile,
+    /// The run's folder. Default: `pipelines/NAME` in the data folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+/// `ajatus pipeline dead-letters replay`.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct ReplayArgs {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) folder: PipelineFolder,
+    /// Only letters of this step, such as `source orders`.
+    #[arg(long, value_name = "STEP")]
+    pub(crate) step: Option<String>,
+    /// Only letters with this code, such as `decode.type`.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// So many letters at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    /// Only letters that are in this file, with the payloads that they have there: what `list --json` printed, mended.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mended: Option<PathBuf>,
+    /// Only say what would become of each.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `ajatus pipeline deploy`.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct PipelineDeployArgs {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) file: PipelineFile,
+    /// Address of the cluster's API, such as `http://host:5115`. Its token, if it wants one: `arroyo.token` in the configuration, or
+    /// `AJATUS_ARROYO_TOKEN`.
+    #[arg(long, value_name = "URL", required_unless_present = "dry_run")]
+    pub(crate) arroyo: Option<String>,
+    /// Name of the pipeline there. Default: the file's, without folder and ending.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Parallel tasks of each step there.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) parallelism: u32,
+    /// Seconds between two checkpoints. Default: the cluster's own.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) checkpoint_interval: Option<u32>,
+    /// Where the cluster keeps the pipeline's state. Default: the cluster's own place.
+    #[arg(long, value_name = "URL")]
+    pub(crate) state_url: Option<String>,
+    /// Check and translate the file, print the text that would be sent, and ask nobody.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Forms of `ajatus pipeline graph`.

@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) chat: Chat,
     /// The in-memory index.
     pub(crate) index: Index,
+    /// The Arroyo cluster that pipelines are deployed to.
+    pub(crate) arroyo: Arroyo,
 }
 
 /// The HTTP side.
@@ -133,6 +135,34 @@ pub(crate) struct Index {
     pub(crate) max_mib: usize,
 }
 
+/// How an Arroyo cluster is talked to; its address stands on the command line.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Arroyo {
+    /// Bearer token of its API; `AJATUS_ARROYO_TOKEN` overrides. Default none.
+    pub(crate) token: Option<String>,
+    /// Longest wait for one answer, seconds. Default 30, 1 to 3600.
+    pub(crate) request_s: u64,
+    /// Longest wait for a pipeline to stop, to run, or to have its first checkpoint, seconds. Default 300, 1 to 86400.
+    pub(crate) deadline_s: u64,
+    /// Pause between two questions about a state, milliseconds. Default 1000, 1 to 60000.
+    pub(crate) poll_ms: u64,
+}
+
+impl std::fmt::Debug for Arroyo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A token is never printed.
+        let token = self.token.as_ref().map(|_| "…");
+        f.debug_struct("Arroyo").field("token", &token).field("request_s", &self.request_s).field("deadline_s", &self.deadline_s).finish_non_exhaustive()
+    }
+}
+
+impl Default for Arroyo {
+    fn default() -> Self {
+        Self { token: None, request_s: 30, deadline_s: 300, poll_ms: 1000 }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -145,6 +175,7 @@ impl Default for Config {
             pipeline: Pipeline::default(),
             chat: Chat::default(),
             index: Index::default(),
+            arroyo: Arroyo::default(),
         }
     }
 }
@@ -213,6 +244,7 @@ pub(crate) struct Environment {
     database_url: Option<String>,
     kafka: Option<String>,
     assets: Option<PathBuf>,
+    arroyo_token: Option<String>,
     /// Log filter, as `RUST_LOG` has it.
     pub(crate) log_filter: Option<String>,
 }
@@ -226,6 +258,7 @@ impl Environment {
             database_url: text("DATABASE_URL"),
             kafka: text("KAFKA_BOOTSTRAP_SERVERS"),
             assets: text("AJATUS_ASSETS").map(PathBuf::from),
+            arroyo_token: text("AJATUS_ARROYO_TOKEN"),
             log_filter: text("RUST_LOG"),
         }
     }
@@ -254,6 +287,9 @@ impl Config {
         }
         if let Some(servers) = &environment.kafka {
             config.log.kafka = Some(servers.clone());
+        }
+        if let Some(token) = &environment.arroyo_token {
+            config.arroyo.token = Some(token.clone());
         }
         config.check()?;
         for path in [&mut config.data, &mut config.assets] {
@@ -294,6 +330,9 @@ impl Config {
         within("chat.memories", self.chat.memories, 0, 50)?;
         within("chat.temperature", self.chat.temperature, 0.0, 2.0)?;
         within("index.max_mib", self.index.max_mib, 16, 1_000_000)?;
+        within("arroyo.request_s", self.arroyo.request_s, 1, 3600)?;
+        within("arroyo.deadline_s", self.arroyo.deadline_s, 1, 86_400)?;
+        within("arroyo.poll_ms", self.arroyo.poll_ms, 1, 60_000)?;
         for (key, model) in [("models.embedding", &self.models.embedding), ("models.chat", &self.models.chat)] {
             within(&format!("{key}.threads"), model.threads.unwrap_or(1), 1, 1024)?;
             if let Some(weights) = &model.weights

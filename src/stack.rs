@@ -26,6 +26,7 @@ use ajatus_serving::reply::{Replier, ReplyConfig, ReplyParts};
 use ajatus_serving::{ServeConfig, SystemClock};
 use tokio::sync::watch;
 
+pub(crate) use report::metrics;
 pub(crate) use machine::{available_mib, cpu_seconds, free_mib, peak_rss_mib, percentile, resident_mib};
 pub(crate) use scratch::{Temporary, scratch_folder};
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
+use support::kills::{Kills, killed};
 use support::{Ajatus, signal, stderr, stdout};
 
 const SHOP: &str = r#"
@@ -116,30 +117,13 @@ fn one_batch_many_epochs_and_two_workers_give_the_same_and_the_truth() {
 
 #[test]
 fn killed_at_ten_random_points_it_ends_as_if_nothing_had_happened() {
-    use rand::{Rng as _, SeedableRng as _};
     let ajatus = Ajatus::new();
     let (expected, args) = shop(&ajatus, 60_000);
     let folder = ajatus.data().parent().expect("a folder").to_path_buf();
     let out = format!("OUT={}", folder.join("out").display());
     let all: Vec<&str> = args.iter().map(String::as_str).chain([out.as_str(), "--epoch-rows", "50", "--state", "state"]).collect();
     let ledger = folder.join("state/ledger");
-    let size = || std::fs::metadata(&ledger).map_or(0, |found| found.len());
-    let mut random = rand::rngs::SmallRng::seed_from_u64(7);
-    let mut killed = 0;
-    for _ in 0..10 {
-        let mut child = ajatus.command(&all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-        // The ledger grows while it runs: a random number of epochs later it is killed, wherever it is then.
-        let until = size() + random.random_range(100..20_000);
-        while size() < until && matches!(child.try_wait(), Ok(None)) {
-            std::thread::yield_now();
-        }
-        if matches!(child.try_wait(), Ok(None)) {
-            child.kill().expect("SIGKILL");
-            killed += 1;
-        }
-        child.wait().expect("it ended");
-    }
-    assert!(killed >= 5, "{killed} runs were killed: make the file longer");
+    killed(&ajatus, &all, &ledger, Kills { times: 10, bytes: 100..20_000, seed: 7, least: 5 });
     // With another number of workers: the ledger knows of none.
     let report = run(&ajatus, &args, "out", &["--epoch-rows", "50", "--workers", "2", "--state", "state"]);
     assert!(report["replayed"].as_u64().expect("a count") > 0, "{report}");

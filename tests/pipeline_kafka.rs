@@ -4,36 +4,11 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 use support::{Ajatus, cluster};
-
-/// A broker on a folder; stopped when dropped.
-struct Broker {
-    folder: PathBuf,
-    address: String,
-}
-
-fn script(name: &str) -> PathBuf {
-    support::root().join("kafka/broker").join(name)
-}
-
-impl Broker {
-    fn start(folder: &Path) -> Self {
-        let started = Command::new(script("start")).arg(folder).output().expect("the start script runs");
-        assert!(started.status.success(), "no broker: {}", String::from_utf8_lossy(&started.stderr));
-        Self { folder: folder.to_path_buf(), address: String::from_utf8_lossy(&started.stdout).trim().to_owned() }
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        Command::new(script("stop")).arg(&self.folder).status().ok();
-    }
-}
+use support::broker::Broker;
+use support::kills::{Kills, killed};
 
 #[test]
 fn killed_between_topics_of_a_real_broker_it_means_the_same_table_as_one_batch() {
@@ -76,22 +51,7 @@ fn killed_between_topics_of_a_real_broker_it_means_the_same_table_as_one_batch()
 
     let run = ["pipeline", "run", &count, "--config", &config, "--bounded", "--epoch-rows", "30"];
     let ledger = ajatus.data().join("pipelines/count/ledger");
-    let size = || std::fs::metadata(&ledger).map_or(0, |found| found.len());
-    let mut random = rand::rngs::SmallRng::seed_from_u64(11);
-    let mut killed = 0;
-    for _ in 0..5 {
-        let mut child = ajatus.command(&run).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-        let until = size() + random.random_range(200..2_500);
-        while size() < until && matches!(child.try_wait(), Ok(None)) {
-            std::thread::yield_now();
-        }
-        if matches!(child.try_wait(), Ok(None)) {
-            child.kill().expect("SIGKILL");
-            killed += 1;
-        }
-        child.wait().expect("it ended");
-    }
-    assert!(killed >= 2, "{killed} runs were killed: make the file longer");
+    killed(&ajatus, &run, &ledger, Kills { times: 5, bytes: 200..2_500, seed: 11, least: 2 });
     // As two processes that share the partitions: the ledger knows of no number of workers.
     let folder = ajatus.data().join("pipelines/count").display().to_string();
     let ended: Vec<Option<i32>> = cluster(&ajatus, &[&run[..], &["--state", &folder]].concat(), 2).iter_mut().map(|process| process.wait().expect("it ends").code()).collect();

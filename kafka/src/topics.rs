@@ -116,6 +116,12 @@ impl Topics {
         Ok(topics)
     }
 
+    /// Topics as they were found on a cluster that is not ours.
+    pub(crate) fn found(partitions: impl IntoIterator<Item = (String, u32)>) -> Self {
+        let topics = partitions.into_iter().map(|(name, partitions)| Topic { name, partitions, cleanup: Cleanup::Delete, retention_days: None });
+        Self { max_record_bytes: default_max_record_bytes(), topics: topics.collect() }
+    }
+
     /// A topic by name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Topic> {

@@ -136,8 +136,9 @@ where
             let mut aside: Vec<((D, P), u64, isize)> = Vec::new();
             keep.load(|entry| {
                 let (request, answer) = (pack.read)(entry)?;
-                known.insert(request, (answer, isize::try_from(entry.int()?).ok()?));
-                Some(())
+                let copies = entry.int()?;
+                known.insert(request, (answer, isize::try_from(copies).ok()?));
+                Some(copies)
             });
 
             move |(input, frontier), output| {

@@ -59,6 +59,8 @@ struct Shared {
     next: Cell<Option<u64>>,
     operators: RefCell<Vec<Activator>>,
     told: RefCell<Box<dyn FnMut(Told)>>,
+    /// Rows that each operator has taken up.
+    taken: RefCell<HashMap<String, i64>>,
 }
 
 /// Where the operators of one worker put what they know.
@@ -81,6 +83,7 @@ impl Vault {
             next: Cell::new(None),
             operators: RefCell::default(),
             told: RefCell::new(told),
+            taken: RefCell::default(),
         }))
     }
 
@@ -100,6 +103,12 @@ impl Vault {
     #[must_use]
     pub fn shows(&self) -> bool {
         self.0.show && self.0.base.is_some()
+    }
+
+    /// Rows that the operator of a place has taken up from an earlier run.
+    #[must_use]
+    pub fn taken(&self, name: &str) -> i64 {
+        self.0.taken.borrow().get(name).copied().unwrap_or_default()
     }
 
     /// The place of an operator. Names are the same in every run of a plan, and no two operators share one.
@@ -164,17 +173,19 @@ impl Keep {
         self.shared.operators.borrow_mut().push(activator);
     }
 
-    /// Takes up what an earlier run gave.
+    /// Takes up what an earlier run gave; `take` says how many rows an entry stands for.
     ///
     /// # Panics
     /// If the entries are not what this operator gives, which whoever stored them has ruled out.
-    pub(crate) fn load(&self, mut take: impl FnMut(&mut Parts<'_>) -> Option<()>) {
+    pub(crate) fn load(&self, mut take: impl FnMut(&mut Parts<'_>) -> Option<i64>) {
         let Some(bytes) = self.shared.entries.borrow_mut().remove(&self.name) else { return };
-        let mut rest = bytes.as_slice();
+        let (mut rest, mut held) = (bytes.as_slice(), 0);
         while let Some((_, entry, after)) = next(rest) {
-            assert!(take(&mut Parts(entry)).is_some(), "an entry of {} is not one", self.name);
+            let rows = take(&mut Parts(entry));
+            held += rows.unwrap_or_else(|| panic!("an entry of {} is not one", self.name));
             rest = after;
         }
+        self.shared.taken.borrow_mut().insert(self.name.clone(), held);
         assert!(rest.is_empty(), "the entries of {} end within one", self.name);
     }
 

@@ -135,6 +135,7 @@ pub async fn start(config: RuntimeConfig, parts: Parts) -> Result<Running, Pipel
     let threads = config.workers.max(1);
     let through_memo = ThroughMemo::new(&job.pipeline.script, to_memo.clone());
     let built = Built {
+        depth: Arc::default(),
         pipeline: Arc::clone(&job.pipeline),
         sources: vec![job.source.clone()],
         models: Arc::new(move || Box::new(through_memo.clone()) as Box<dyn Models>),

@@ -15,6 +15,7 @@ mod body;
 mod clock;
 mod connections;
 pub mod follow;
+mod numbers;
 mod problem;
 pub mod recall;
 pub mod reply;
@@ -23,5 +24,6 @@ mod routes;
 mod server;
 
 pub use clock::{Clock, SystemClock};
+pub use numbers::Numbers;
 pub use problem::Problem;
 pub use server::{Parts, Probe, Running, ServeConfig, ServeError, Services, openapi, serve};

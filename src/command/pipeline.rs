@@ -1,5 +1,9 @@
-//! `ajatus pipeline check | explain | graph | test | run | backfill | query | repair | status | dead-letters | reference`.
+//! `ajatus pipeline check | explain | graph | test | run | backfill | query | repair | status | dead-letters | deploy | reference`.
 
+mod arroyo;
+mod dead_letters;
+mod deploy;
+mod numbers;
 mod question;
 mod supervise;
 
@@ -9,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ajatus_inference::Embedder;
-use ajatus_pipelines::stream::{Backfill, Cluster, Embedders, Ledger, Progress, RunConfig, RunParts, StreamError, run as run_stream, snapshots, test as run_cases};
+use ajatus_pipelines::stream::{Backfill, Cluster, Embedders, Ledger, Progress, REPLAYS, RunConfig, RunParts, StreamError, run as run_stream, snapshots, test as run_cases};
 use ajatus_sql::diagnostic::{Code, Diagnostic, Source};
 use ajatus_sql::pipeline::Pipeline;
 use ajatus_sql::script::{Connector, Provider, RecordFormat, Statement, Task, option_reference};
@@ -34,7 +38,9 @@ pub(crate) fn prepare(command: &mut PipelineCommand) -> anyhow::Result<()> {
         PipelineCommand::Run(args) | PipelineCommand::Backfill(PipelineBackfillArgs { run: args, .. }) => (&mut args.file, args.state.as_mut()),
         PipelineCommand::Query(args) => (&mut args.file, args.state.as_mut()),
         PipelineCommand::Repair { file, state, .. } => (file, state.as_mut()),
-        PipelineCommand::DeadLetters { file, state } | PipelineCommand::Status { file, state } => (file, state.as_mut()),
+        PipelineCommand::Deploy(args) => (&mut args.file, None),
+        PipelineCommand::DeadLetters(args) => return dead_letters::prepare(args),
+        PipelineCommand::Status { file, state } => (file, state.as_mut()),
         PipelineCommand::Reference => return Ok(()),
     };
     file.named = file.path.display().to_string();
@@ -65,9 +71,10 @@ pub(crate) fn needs(command: &PipelineCommand) -> anyhow::Result<Option<Needs>> 
         match statement {
             Statement::Table(table) if !matches!(command, PipelineCommand::Test { .. }) => match &table.connector {
                 // What is said is sealed, and the keys lie in the database.
-                Connector::Kafka { format: RecordFormat::Ajatus, .. } => needs = needs.with_log().with_database(),
-                Connector::Kafka { .. } => needs = needs.with_log(),
-                Connector::Postgres { .. } => needs = needs.with_database(),
+                Connector::Kafka { format: RecordFormat::Ajatus, bootstrap_servers: None, .. } => needs = needs.with_log().with_database(),
+                Connector::Kafka { format: RecordFormat::Ajatus, .. } => needs = needs.with_database(),
+                Connector::Kafka { bootstrap_servers: None, .. } => needs = needs.with_log(),
+                Connector::Postgres { url: None, .. } => needs = needs.with_database(),
                 _ => {}
             },
             // A question is answered from the memo.
@@ -134,8 +141,9 @@ pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, mut command
         }
         PipelineCommand::Query(args) => question::query(stack, config, args, out).await,
         PipelineCommand::Repair { file, sink, dry_run, state } => question::repair(stack, config, &file, sink, dry_run, state, out).await,
-        PipelineCommand::DeadLetters { file, state } => dead_letters(config, &file, state, out).await,
+        PipelineCommand::DeadLetters(args) => dead_letters::run(config, args, out).await,
         PipelineCommand::Status { file, state } => status(config, &file, state, out).await,
+        PipelineCommand::Deploy(args) => deploy::run(config, &args, out).await,
         PipelineCommand::Reference => {
             out.text(reference()).await;
             Ok(Exit::Done)
@@ -202,17 +210,22 @@ async fn checked(file: &PipelineFile, running: bool, out: &Out) -> anyhow::Resul
     match loaded {
         Ok(pipeline) => Ok(Some(pipeline)),
         Err((source, found)) => {
-            if out.json() {
-                out.document(&json!({ "ok": false, "errors": found.iter().map(|one| one.json(&source)).collect::<Vec<_>>() })).await?;
-            } else {
-                for one in &found {
-                    out.note(one.render(&source)).await;
-                }
-                out.note(if found.len() == 1 { "1 error".to_owned() } else { format!("{} errors", found.len()) }).await;
-            }
+            refuse(&source, &found, out).await?;
             Ok(None)
         }
     }
+}
+
+/// Says what is wrong with a file.
+async fn refuse(source: &Source, found: &[Diagnostic], out: &Out) -> anyhow::Result<()> {
+    if out.json() {
+        return out.document(&json!({ "ok": false, "errors": found.iter().map(|one| one.json(source)).collect::<Vec<_>>() })).await;
+    }
+    for one in found {
+        out.note(one.render(source)).await;
+    }
+    out.note(if found.len() == 1 { "1 error".to_owned() } else { format!("{} errors", found.len()) }).await;
+    Ok(())
 }
 
 /// The backends of the file's models.
@@ -287,6 +300,10 @@ async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunAr
     if let Some((point, time)) = args.crash_at {
         ajatus_pipelines::stream::die_at(point, time);
     }
+    let numbers = match args.metrics {
+        Some(address) => Some(numbers::serve(address, out).await?),
+        None => None,
+    };
     let cpu_before = crate::stack::cpu_seconds();
     let stop = CancellationToken::new();
     // Lines of stdout sinks: bounded, so that a slow reader slows the run.
@@ -326,7 +343,7 @@ async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunAr
         tokio::select! {
             biased;
             Some(line) = printed.recv() => out.line(line).await,
-            ended = &mut running => break ended?.map_err(self::ended)?,
+            ended = &mut running => break ended?.map_err(self::ended),
             _ = tokio::signal::ctrl_c() => stop.cancel(),
             _ = shown.tick() => {
                 let now = progress.borrow_and_update().clone();
@@ -334,6 +351,10 @@ async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunAr
             }
         }
     };
+    if let Some(numbers) = numbers {
+        numbers.stop().await;
+    }
+    let report = report?;
     while let Some(line) = printed.recv().await {
         out.line(line).await;
     }
@@ -379,27 +400,6 @@ async fn show(now: &Progress, last: &mut (u64, std::time::Instant), out: &Out) -
     Ok(())
 }
 
-async fn dead_letters(config: &Config, file: &PipelineFile, state: Option<PathBuf>, out: &Out) -> anyhow::Result<Exit> {
-    let path = state_folder(config, file, state).join("dead-letters.jsonl");
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Ended::new(Exit::Unusable, format!("{} is not there; has the pipeline run to an end on this folder?", path.display())));
-        }
-        Err(error) => return Err(Ended::new(Exit::Unusable, format!("{} cannot be read: {error}", path.display()))),
-    };
-    for line in text.lines() {
-        if out.json() {
-            out.line(line).await;
-            continue;
-        }
-        let letter: serde_json::Value = serde_json::from_str(line)?;
-        let field = |name: &str| letter[name].as_str().unwrap_or_default().to_owned();
-        out.line(format!("{}  {}  {}  {}\n    {}", field("step"), field("code"), field("origin"), field("message"), field("payload").trim_end())).await;
-    }
-    Ok(Exit::Done)
-}
-
 async fn status(config: &Config, file: &PipelineFile, state: Option<PathBuf>, out: &Out) -> anyhow::Result<Exit> {
     let Some(pipeline) = checked(file, false, out).await? else { return Ok(Exit::Unusable) };
     let folder = state_folder(config, file, state);
@@ -419,7 +419,8 @@ async fn status(config: &Config, file: &PipelineFile, state: Option<PathBuf>, ou
     }
     out.line(format!("{}: {epochs} epochs of plan {plan}{}", folder.display(), if current { "" } else { "; the file has changed since, the next run begins anew" })).await;
     for (source, partitions) in read {
-        let offsets = partitions.iter().map(|(partition, to)| format!("{partition}:{to}")).collect::<Vec<_>>().join(" ");
+        let offsets = partitions.iter().map(|(partition, to)| if *partition == REPLAYS { format!("replays:{to}") } else { format!("{partition}:{to}") });
+        let offsets = offsets.collect::<Vec<_>>().join(" ");
         out.line(format!("  {source} read to {offsets}")).await;
     }
     match snapshots.last() {

@@ -16,7 +16,7 @@ use crate::exit::{Ended, Exit};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The process's metrics; the recorder is installed on the first call.
-pub(super) fn metrics() -> PrometheusHandle {
+pub(crate) fn metrics() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| PrometheusBuilder::new().install_recorder().expect("nobody else installs a recorder")).clone()
 }

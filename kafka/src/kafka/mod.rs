@@ -77,6 +77,30 @@ pub async fn topics_apply(config: &KafkaConfig, topics: &Topics, dry_run: bool) 
     admin::apply(config, topics, mode).await
 }
 
+/// How records are written: in order, once, and acknowledged by all replicas.
+fn producing(config: &KafkaConfig, topics: &Topics) -> ClientConfig {
+    let mut client = config.client();
+    client
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("linger.ms", "1")
+        .set("compression.type", "none")
+        .set("message.max.bytes", (topics.max_record_bytes + 64 * 1024).to_string())
+        .set("delivery.timeout.ms", config.deadline.as_millis().to_string())
+        .set("request.timeout.ms", config.deadline.as_millis().min(5_000).to_string());
+    client
+}
+
+/// Topics of the cluster, with their partitions. All are asked for: asking for one by name could make it.
+async fn known(config: &KafkaConfig, producer: &FutureProducer) -> Result<HashMap<String, u32>, LogError> {
+    let (probe, deadline) = (producer.clone(), config.deadline);
+    let seen = tokio::task::spawn_blocking(move || {
+        let metadata = probe.client().fetch_metadata(None, deadline)?;
+        Ok::<_, KafkaError>(metadata.topics().iter().map(|topic| (topic.name().to_owned(), u32::try_from(topic.partitions().len()).unwrap_or(0))).collect())
+    });
+    seen.await.map_err(|_| config.unreachable("the client panicked"))?.map_err(|error| config.unreachable(error))
+}
+
 /// One reader for each topic and partition that was read.
 type Readers = HashMap<(String, u32), Arc<Mutex<Reader>>>;
 
@@ -95,21 +119,27 @@ impl KafkaLog {
     /// # Errors
     /// [`LogError::Unreachable`] when no broker answers in time.
     pub async fn connect(config: KafkaConfig, topics: Topics) -> Result<Arc<Self>, LogError> {
-        let mut client = config.client();
-        client
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("linger.ms", "1")
-            .set("compression.type", "none")
-            .set("message.max.bytes", (topics.max_record_bytes + 64 * 1024).to_string())
-            .set("delivery.timeout.ms", config.deadline.as_millis().to_string())
-            .set("request.timeout.ms", config.deadline.as_millis().min(5_000).to_string());
-        let producer: FutureProducer = client.create().map_err(|error| config.unreachable(error))?;
-        let (probe, deadline) = (producer.clone(), config.deadline);
-        let seen = tokio::task::spawn_blocking(move || probe.client().fetch_metadata(None, deadline).map(drop)).await;
-        seen.map_err(|_| config.unreachable("the client panicked"))?.map_err(|error| config.unreachable(error))?;
+        let producer: FutureProducer = producing(&config, &topics).create().map_err(|error| config.unreachable(error))?;
+        // A broker that does not answer is said at once.
+        known(&config, &producer).await?;
         admin::apply(&config, &topics, admin::Mode::CreateOnly).await?;
         Ok(Arc::new(Self { config, topics, producer, readers: Mutex::default(), tails: Mutex::default() }))
+    }
+
+    /// Connects to a cluster that is not ours, for these topics; makes none, and changes none.
+    ///
+    /// # Errors
+    /// [`LogError::Unreachable`] when no broker answers in time; [`LogError::Corrupt`] if a topic is not there.
+    pub async fn connect_elsewhere(config: KafkaConfig, topics: &[String]) -> Result<Arc<Self>, LogError> {
+        let producer: FutureProducer = producing(&config, &Topics::found([])).create().map_err(|error| config.unreachable(error))?;
+        let known = known(&config, &producer).await?;
+        let mut found = Vec::with_capacity(topics.len());
+        for topic in topics {
+            let partitions = known.get(topic).copied().filter(|partitions| *partitions > 0);
+            let partitions = partitions.ok_or_else(|| LogError::Corrupt { reason: format!("there is no topic {topic:?} on {}; make it there", config.servers) })?;
+            found.push((topic.clone(), partitions));
+        }
+        Ok(Arc::new(Self { config, topics: Topics::found(found), producer, readers: Mutex::default(), tails: Mutex::default() }))
     }
 
     /// Makes the broker's topics agree with ours; with `dry_run`, only says what would change.

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod conversations;
+mod export;
 mod memories;
 mod pipeline;
 mod sessions;
@@ -20,6 +21,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::task::TaskTracker;
 
 pub use accounts::Account;
+pub use export::{ExportColumn, ExportForm};
 pub use conversations::{Conversation, ConversationCursor};
 pub use memories::{Activity, Memory, MemoryCursor, UserSnapshot};
 pub use pipeline::{
@@ -78,6 +80,14 @@ pub enum StoreError {
     /// The table of a pipeline's sink is not as the pipeline needs it.
     #[error("table {table:?} cannot be written by a pipeline: {reason}")]
     Sink {
+        /// The table.
+        table: String,
+        /// What it lacks.
+        reason: String,
+    },
+    /// A table cannot be read as a pipeline's source.
+    #[error("table {table:?} cannot be read by a pipeline: {reason}")]
+    Source {
         /// The table.
         table: String,
         /// What it lacks.

@@ -47,6 +47,21 @@ fn list(names: &[String]) -> String {
 }
 
 impl Postgres {
+    /// Makes the table of progress in a database that is not the platform's own, if it is missing there.
+    ///
+    /// # Errors
+    /// As the pool's; the user may not make tables.
+    pub async fn prepare_sinks(&self) -> Result<(), StoreError> {
+        // As in migrations/0002_pipeline_sinks.sql. Two that make it at once: one of them may be told that it is there.
+        let made = sqlx::query("create table if not exists pipeline_sinks (sink text primary key, pipeline text not null, ledger text not null, epoch bigint not null)")
+            .execute(&self.pool)
+            .await;
+        match made {
+            Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("23505" | "42P07")) => Ok(()),
+            other => Ok(other.map(drop)?),
+        }
+    }
+
     /// Checks that the table is there with its columns and its key, and begins to keep its progress. A table that was kept by another
     /// ledger is emptied: it is made anew.
     ///

@@ -54,11 +54,11 @@ impl Ordered for Distinct {
         }
     }
 
-    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()> {
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<i64> {
         let row = entry.bytes()?;
         debug_assert_eq!(hash(row), Row::from_bytes(row).route());
         *self.counts.entry(row, || 0) += entry.int()?;
-        Some(())
+        Some(1)
     }
 
     fn show(&mut self, changes: &mut Changes) {

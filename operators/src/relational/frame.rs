@@ -44,8 +44,8 @@ pub(crate) trait Ordered: 'static {
     fn turn(&mut self, inputs: &mut [Vec<(Row, isize)>], changes: &mut Changes);
     /// Gives all it knows.
     fn give(&mut self, entries: &mut Entries<'_>);
-    /// Takes an entry up that [`Ordered::give`] gave.
-    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()>;
+    /// Takes an entry up that [`Ordered::give`] gave; for how many rows it stands.
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<i64>;
     /// Gives the whole result as changes from nothing.
     fn show(&mut self, changes: &mut Changes);
 }

@@ -217,7 +217,7 @@ impl Ordered for Groups {
         }
     }
 
-    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()> {
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<i64> {
         let key = entry.bytes()?;
         let group = self.groups.entry(key, || self.plan.empty());
         for number in &mut group.numbers {
@@ -226,7 +226,7 @@ impl Ordered for Groups {
         for bag in group.bags.iter_mut().flatten() {
             *bag = entry.bag()?;
         }
-        Some(())
+        Some((group.numbers[0] > 0).into())
     }
 
     fn show(&mut self, changes: &mut Changes) {

@@ -160,11 +160,12 @@ impl Ordered for Join {
         }
     }
 
-    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()> {
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<i64> {
         let key = entry.bytes()?;
         let sides = Sides { left: entry.bag()?, right: entry.bag()? };
+        let rows = sides.left.total() + sides.right.total();
         self.sides.entry(key, || sides);
-        Some(())
+        Some(rows)
     }
 
     fn show(&mut self, changes: &mut Changes) {
@@ -235,14 +236,17 @@ impl Ordered for JoinPairs {
         }
     }
 
-    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()> {
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<i64> {
         let held = self.sides.entry(entry.bytes()?, Default::default);
+        let mut rows = 0;
         for side in held {
             for _ in 0..entry.uint()? {
-                side.add(entry.row()?, entry.int()?);
+                let (row, count) = (entry.row()?, entry.int()?);
+                rows += count;
+                side.add(row, count);
             }
         }
-        Some(())
+        Some(rows)
     }
 
     fn show(&mut self, changes: &mut Changes) {

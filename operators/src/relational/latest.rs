@@ -80,11 +80,12 @@ impl Ordered for Latest {
         }
     }
 
-    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()> {
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<i64> {
         let (key, sequence) = (entry.bytes()?, entry.uint()?);
         let row = if entry.uint()? == 1 { Some(entry.row()?) } else { None };
+        let rows = row.is_some().into();
         *self.table.entry(key, || (0, None)) = (sequence, row);
-        Some(())
+        Some(rows)
     }
 
     fn show(&mut self, changes: &mut Changes) {

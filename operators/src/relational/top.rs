@@ -92,11 +92,12 @@ impl Ordered for Top {
         }
     }
 
-    fn take(&mut self, entry: &mut Parts<'_>) -> Option<()> {
+    fn take(&mut self, entry: &mut Parts<'_>) -> Option<i64> {
         let key = entry.bytes()?;
         let group = entry.bag()?;
+        let rows = group.total();
         self.groups.entry(key, || group);
-        Some(())
+        Some(rows)
     }
 
     fn show(&mut self, changes: &mut Changes) {

@@ -67,6 +67,14 @@ impl Bag {
         self.distinct() == 0
     }
 
+    /// Number of rows, each as often as it is there.
+    #[must_use]
+    pub fn total(&self) -> i64 {
+        let mut total = 0;
+        self.for_each(|_, count| total += count);
+        total
+    }
+
     /// Number of different rows.
     #[must_use]
     pub fn distinct(&self) -> usize {

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod graph;
 pub mod pipeline;
 pub mod plan;
+pub mod portable;
 pub mod record;
 pub mod render;
 pub mod script;

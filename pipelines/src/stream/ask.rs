@@ -15,10 +15,12 @@ use ajatus_sql::script::Changelog;
 use arrow::datatypes::DataType;
 
 use super::StreamError;
+use super::elsewhere::Elsewhere;
 use super::engine::{Built, Engine, Mesh, News};
 use super::ledger::{Book, Ledger};
 use super::models::RunModels;
 use super::read::Reader;
+use super::replay::{self, Replays};
 use super::run::{RunConfig, RunParts};
 use super::sink::consolidated;
 use super::snapshot::Snapshots;
@@ -121,13 +123,18 @@ pub fn ask(pipeline: &Arc<Pipeline>, config: &RunConfig, parts: &RunParts, name:
     let mut answer = Answer { epoch, names: node.names.clone(), types: node.types.clone(), rows: Vec::new(), snapshot };
     let mut sources = Vec::new();
     let mut readers = Vec::new();
+    let elsewhere = Elsewhere::open(pipeline, parts.log.clone(), parts.db.clone(), &parts.handle)?;
+    let replays = Replays::open(config.state.as_deref(), &book.id)?;
     for (name, columns) in pipeline.required() {
         let Some(table) = pipeline.table(&name) else { continue };
-        readers.push((name, Reader::open(table, &columns, parts.log.as_ref(), parts.keys.as_ref(), &parts.handle)?));
+        let mut reader = Reader::open(table, &columns, &elsewhere, parts.keys.as_ref(), &parts.handle)?;
+        reader.begin(config.state.as_deref(), &book.id)?;
+        readers.push((name, reader));
         sources.push((table.clone(), columns));
     }
     let models = Mutex::new(RunModels::reading(config.state.as_deref(), &pipeline.script, parts.handle.clone())?);
     let built = Built {
+        depth: Arc::default(),
         pipeline: Arc::clone(pipeline),
         outputs: vec![node],
         sources,
@@ -142,6 +149,10 @@ pub fn ask(pipeline: &Arc<Pipeline>, config: &RunConfig, parts: &RunParts, name:
             for row in book.minted.iter().filter(|row| row.epoch > snapshot && row.epoch <= epoch) {
                 for (source, (name, reader)) in readers.iter_mut().enumerate() {
                     for (partition, (from, to)) in row.ranges.get(name).into_iter().flatten() {
+                        if *partition == replay::PARTITION {
+                            engine.records(epoch, source, replays.again(name, *from, *to, reader.header())?)?;
+                            continue;
+                        }
                         reader.again(*partition, *from, *to, &mut |payload| engine.records(epoch, source, payload))?;
                     }
                 }

@@ -99,6 +99,7 @@ impl<'p> Bench<'p> {
 
     fn start(&mut self, workers: usize, resume: Option<Vec<Resume>>) -> Result<(), StreamError> {
         let built = Built {
+            depth: Arc::default(),
             pipeline: Arc::clone(self.pipeline),
             sources: self.sources.clone(),
             models: Arc::clone(&self.models),

@@ -19,9 +19,11 @@ use ajatus_operators::Told;
 use ajatus_operators::row::ENCODING;
 use ajatus_sql::pipeline::Pipeline;
 use ajatus_sql::render::Models;
+use ajatus_sql::script::Connector;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::StreamError;
+use super::elsewhere::Elsewhere;
 use super::engine::{Built, Engine, Mesh, News};
 use super::models::RunModels;
 use super::read::Reader;
@@ -197,19 +199,21 @@ pub(crate) fn follow(pipeline: &Arc<Pipeline>, config: &RunConfig, parts: &RunPa
     let Some(Order::Start { ledger, snapshot }) = receive(&mut orders)? else {
         return Err(trouble("the first process", "it did not let this one in; its own message says why"));
     };
+    let elsewhere = Elsewhere::open(pipeline, parts.log.clone(), parts.db.clone(), &parts.handle)?;
     let mut sources = Vec::new();
     let mut readers: Vec<(String, Reader)> = Vec::new();
     for (name, columns) in pipeline.required() {
         let Some(table) = pipeline.table(&name) else { continue };
-        // Files are read where they lie: by the first process.
-        if table.connector.name() != "file" {
-            readers.push((name, Reader::open(table, &columns, parts.log.as_ref(), parts.keys.as_ref(), &parts.handle)?));
+        // Files and copies of tables are read where they lie: by the first process.
+        if matches!(table.connector, Connector::Kafka { .. }) {
+            readers.push((name, Reader::open(table, &columns, &elsewhere, parts.keys.as_ref(), &parts.handle)?));
         }
         sources.push((table.clone(), columns));
     }
     let models = Mutex::new(RunModels::open_one_of(Some(state), cluster.process, &pipeline.script, parts.embedders.clone(), parts.handle.clone())?);
     let places: Vec<String> = sources.iter().map(|(table, _)| table.name.clone()).collect();
     let built = Built {
+        depth: Arc::default(),
         pipeline: Arc::clone(pipeline),
         outputs: pipeline.outputs.iter().map(|output| Arc::clone(&output.planned.node)).collect(),
         sources,

@@ -18,6 +18,8 @@ use super::StreamError;
 use super::crash::{self, Point};
 use super::engine::News;
 use super::feed::Fed;
+use super::meter::{Depth, Meter};
+use super::replay::write_letters;
 use super::run::{Counters, Progress};
 use super::sink::{Delta, Sink, consolidated};
 use super::snapshot::{Draft, Offsets, Snapshots};
@@ -48,6 +50,15 @@ pub(super) struct Collector<'run> {
     /// Where they are written, and whether they have changed since.
     pub(super) letters: Option<PathBuf>,
     pub(super) letters_changed: bool,
+    pub(super) ledger: String,
+    /// Names of the sinks.
+    pub(super) names: Vec<String>,
+    pub(super) meter: Meter,
+    pub(super) depth: Arc<Depth>,
+    /// Epochs up to here were minted by earlier runs; what they give is not counted again.
+    pub(super) replayed: u64,
+    /// Where letters are replayed from, and how long the file was.
+    pub(super) replays: (Option<PathBuf>, u64),
     pub(super) changes: u64,
     pub(super) drafts: Drafts,
 }
@@ -167,7 +178,8 @@ impl Collector<'_> {
                     dead_letters: self.dead_letters.len() as u64,
                     backfilling: counters.backfilling.load(Ordering::Relaxed),
                 };
-                metrics::gauge!("pipeline_epoch_lag").set(progress.epochs_ahead as f64);
+                self.meter.progress(&progress, &self.depth);
+                self.watch_replays(counters);
                 tell(&progress);
             }
         }
@@ -213,13 +225,22 @@ impl Collector<'_> {
         Ok(false)
     }
 
+    /// Wakes the reader if letters were replayed since.
+    fn watch_replays(&mut self, counters: &Counters) {
+        let length = self.replays.0.as_ref().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |found| found.len());
+        if length != self.replays.1 {
+            self.replays.1 = length;
+            counters.replayed.notify_one();
+        }
+    }
+
     /// Makes visible what was applied: files are written, and dead letters can be read.
     pub(super) fn show(&mut self) -> Result<(), StreamError> {
         for sink in self.sinks.iter_mut() {
             sink.flush()?;
         }
         if let Some(path) = self.letters.as_ref().filter(|_| self.letters_changed) {
-            write_letters(path, &self.dead_letters)?;
+            write_letters(path, &self.dead_letters, &self.ledger)?;
             self.letters_changed = false;
         }
         Ok(())
@@ -248,6 +269,12 @@ impl Collector<'_> {
             {
                 return Err(StreamError::BadData { step: step.to_string(), message: message.to_string() });
             }
+            if diff > 0
+                && epoch > self.replayed
+                && let (Cell::Text(step), Cell::Text(code)) = (&cells[0], &cells[1])
+            {
+                self.meter.refused(step, code, diff);
+            }
             self.letters_changed = true;
             let count = self.dead_letters.entry(row).or_default();
             *count += diff;
@@ -258,34 +285,15 @@ impl Collector<'_> {
             self.changes += delta.len() as u64;
             // A sink that remembers nothing takes everything, also what it had once.
             let history = self.applied[output].is_some_and(|applied| applied >= epoch);
+            if self.applied[output].map_or(epoch > self.replayed, |_| !history) {
+                self.meter.written(&self.names[output], delta.len());
+            }
             sink.apply(epoch, delta, history)?;
+            if let Some(rows) = sink.rows_held() {
+                self.meter.held(&self.names[output], rows as f64);
+            }
             crash::point(Point::BetweenSinks);
         }
         Ok(())
     }
-}
-
-/// The dead letters of a run folder: one JSON document a line.
-fn write_letters(path: &std::path::Path, letters: &BTreeMap<Row, isize>) -> Result<(), StreamError> {
-    let io = |source| StreamError::Io { path: path.display().to_string(), source };
-    let mut text = String::new();
-    for (row, count) in letters {
-        let cells: Vec<String> = row
-            .cells(&FAULT)
-            .into_iter()
-            .map(|cell| match cell {
-                Cell::Text(text) => text.into_owned(),
-                Cell::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                _ => String::new(),
-            })
-            .collect();
-        let letter = serde_json::json!({
-            "step": cells[0], "code": cells[1], "message": cells[2], "origin": cells[3], "payload": cells[4], "attempt": 1, "count": count,
-        });
-        text.push_str(&letter.to_string());
-        text.push('\n');
-    }
-    let beside = path.with_extension("jsonl.new");
-    std::fs::write(&beside, text).map_err(io)?;
-    std::fs::rename(&beside, path).map_err(io)
 }

@@ -1,8 +1,12 @@
 //! Records of a source to rows, in the threads of the dataflow.
 
+use std::borrow::Cow;
+
 use ajatus_operators::row::{Row, Writer};
 use ajatus_sql::record::{BadRecord, CsvReader, JsonReader};
 use ajatus_sql::script::{Changelog, Connector, FileFormat, Table};
+
+use super::replay::{Replayed, TOMBSTONE};
 
 /// Records on their way to a thread.
 pub(crate) enum Payload {
@@ -20,20 +24,24 @@ pub(crate) enum Payload {
     Rows(Vec<(Row, i64)>),
     /// Another process reads them.
     Elsewhere,
+    /// Dead letters that are read again.
+    Replayed(Vec<Replayed>),
 }
 
 /// A record that gives no row.
 pub(crate) struct Refused {
-    pub(crate) code: &'static str,
+    pub(crate) code: Cow<'static, str>,
     pub(crate) message: String,
     /// `partition:offset`.
     pub(crate) origin: String,
     pub(crate) raw: Vec<u8>,
+    /// 1, or -1 if an earlier refusal is taken back.
+    pub(crate) diff: isize,
 }
 
 impl Refused {
     fn new(error: BadRecord, origin: String, raw: &[u8]) -> Self {
-        Self { code: error.code, message: error.message, origin, raw: raw.to_vec() }
+        Self { code: Cow::Borrowed(error.code), message: error.message, origin, raw: raw.to_vec(), diff: 1 }
     }
 }
 
@@ -99,7 +107,20 @@ impl Decoder {
                     // Offsets of one key grow, because a key has one partition.
                     match self.record(Some(&key), value.as_deref(), offset, None) {
                         Ok((value, diff)) => row(value, diff as isize),
-                        Err(error) => refuse(Refused::new(error, format!("{partition}:{offset}"), value.as_deref().unwrap_or(&key))),
+                        Err(error) => {
+                            // A deletion has no record that could be read again.
+                            let code = if value.is_none() { TOMBSTONE } else { error.code };
+                            refuse(Refused::new(BadRecord { code, ..error }, format!("{partition}:{offset}"), value.as_deref().unwrap_or(&key)));
+                        }
+                    }
+                }
+            }
+            Payload::Replayed(letters) => {
+                for Replayed { letter: (code, message, origin, raw), record, sequence, origin: again, header } in letters {
+                    refuse(Refused { code, message, origin, raw, diff: -1 });
+                    match self.record(None, Some(&record), sequence, header.as_deref()) {
+                        Ok((value, diff)) => row(value, diff as isize),
+                        Err(error) => refuse(Refused::new(error, again, &record)),
                     }
                 }
             }

@@ -20,6 +20,7 @@ use timely::worker::Worker;
 use super::StreamError;
 use super::crash::{self, Point};
 use super::decode::{Decoder, Payload};
+use super::meter::Depth;
 
 /// What the threads are told.
 pub(crate) enum Work {
@@ -83,6 +84,7 @@ pub(crate) struct Engine {
     guards: Option<timely::communication::WorkerGuards<()>>,
     next: usize,
     abandon: bool,
+    depth: Arc<Depth>,
 }
 
 /// What is built in each thread.
@@ -93,6 +95,8 @@ pub(crate) struct Built {
     pub(crate) models: Arc<dyn Fn() -> Box<dyn Models> + Send + Sync>,
     /// What is taken out, in the order of the outputs' numbers.
     pub(crate) outputs: Vec<Input>,
+    /// Counts what waits for the threads, and what they hold.
+    pub(crate) depth: Arc<Depth>,
 }
 
 /// Where the threads are.
@@ -140,6 +144,7 @@ const QUEUE: usize = 64;
 impl Engine {
     /// Starts the threads of this process, from nothing or each from its share of a snapshot. With other processes it waits for them.
     pub(crate) fn start(mesh: &Mesh, built: Arc<Built>, news: impl Hear, resume: Option<Vec<Resume>>) -> Result<Self, StreamError> {
+        let depth = Arc::clone(&built.depth);
         let threads = mesh.threads;
         let first = mesh.process * threads;
         let writers = (mesh.hosts.len() > 1).then_some(threads as u64);
@@ -168,7 +173,7 @@ impl Engine {
             threads_by_index.insert(index, thread);
         }
         let inboxes = senders.into_iter().zip(threads_by_index.into_values()).collect();
-        Ok(Self { inboxes, guards: Some(guards), next: 0, abandon: false })
+        Ok(Self { inboxes, guards: Some(guards), next: 0, abandon: false, depth })
     }
 
     /// From now on, dropping it does not wait for answers of models: what was fed and is not through is fed again by the next start.
@@ -203,6 +208,7 @@ impl Engine {
 
     fn send(&self, worker: usize, work: Work) -> Result<(), StreamError> {
         let (inbox, thread) = &self.inboxes[worker];
+        self.depth.put();
         inbox.send(work).map_err(|_| StreamError::Dataflow("a worker has ended".to_owned()))?;
         thread.unpark();
         Ok(())
@@ -237,7 +243,11 @@ fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, news: &impl H
     let mut decoders: Vec<Decoder> = built.sources.iter().map(|(table, columns)| Decoder::new(table, columns)).collect();
     let mut writer = Writer::new();
     loop {
-        match inbox.try_recv() {
+        let work = inbox.try_recv();
+        if work.is_ok() {
+            built.depth.taken();
+        }
+        match work {
             Ok(Work::Records { epoch, source, payload }) => {
                 if crash::here(Point::Worker) {
                     panic!("a worker was told to");
@@ -251,7 +261,8 @@ fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, news: &impl H
                 }
                 let name = &built.sources[source].0.name;
                 decoders[source].decode(payload, |row, diff| input.update(row, diff), |refused| {
-                    bad.update(fault(&format!("source {name}"), refused.code, &refused.message, &refused.origin, &refused.raw, &mut writer), 1);
+                    let row = fault(&format!("source {name}"), &refused.code, &refused.message, &refused.origin, &refused.raw, &mut writer);
+                    bad.update(row, refused.diff);
                 });
             }
             Ok(Work::Close(epoch)) => {
@@ -299,10 +310,18 @@ fn build(
     // What is in the state already has left already, unless everything is shown again.
     let gone = vault.base().filter(|_| !vault.shows());
     worker.dataflow(|scope| {
-        let mut render = Render::new(scope, models).keeping(vault.clone());
+        let depth = Arc::clone(&built.depth);
+        let held = move |label: &str| depth.held(label);
+        let mut render = Render::new(scope, models).keeping(vault.clone()).counting(&held);
         for (input, (table, columns)) in inputs.iter_mut().zip(&built.sources) {
             let rows = input.to_collection(scope);
-            render.feed(&table.name, feed(rows, table, columns, vault));
+            let mut given = feed(rows, table, columns, vault);
+            if table.changelog == Changelog::Upsert {
+                let place = format!("source {}", table.name);
+                given.rows = render.counted(given.rows, &place);
+                render.held_before(&place, &place);
+            }
+            render.feed(&table.name, given);
         }
         for view in &built.pipeline.views {
             let rows = render.node(&view.planned.node);

@@ -18,7 +18,9 @@ use super::crash::{self, Point};
 use super::decode::Payload;
 use super::engine::Engine;
 use super::ledger::{Book, Ledger, Minted};
+use super::meter::Meter;
 use super::read::{Batch, Reader, wait};
+use super::replay::{self, Replays};
 use super::run::{Backfill, Counters};
 use super::snapshot::Offsets;
 
@@ -35,6 +37,9 @@ pub(super) struct Feeder {
     pub(super) engine: Engine,
     /// The other processes of a cluster.
     pub(super) followers: Option<Followers>,
+    /// Dead letters that are read again.
+    pub(super) replays: Replays,
+    pub(super) meter: Meter,
     pub(super) readers: Vec<(String, Reader)>,
     pub(super) epoch_rows: usize,
     pub(super) bounded: bool,
@@ -104,8 +109,11 @@ impl Feeder {
             row.reach(&mut offsets);
         }
         self.begin_backfill(&mut offsets)?;
+        self.replays.seek(&offsets);
         for (name, reader) in &mut self.readers {
-            reader.seek(offsets.get(name).unwrap_or(&BTreeMap::new()))?;
+            // Replays are no partition that a reader knows of.
+            let partitions = offsets.get(name).into_iter().flatten().filter(|(partition, _)| **partition != replay::PARTITION);
+            reader.seek(&partitions.map(|(partition, next)| (*partition, *next)).collect())?;
         }
         let mut paced = Instant::now();
         let mut measured = Instant::now();
@@ -129,6 +137,10 @@ impl Feeder {
                         batches.push((source, batch));
                     }
                 }
+                if let Some(batch) = self.replays.read(name, epoch_rows, reader.header())? {
+                    ranges.entry(name.clone()).or_default().insert(batch.partition, (batch.from, batch.to));
+                    batches.push((source, batch));
+                }
             }
             if batches.is_empty() && self.backfill.is_some() {
                 // All of the range is read: what comes now is live.
@@ -146,7 +158,7 @@ impl Feeder {
                     break;
                 }
                 self.counters.lag.store(0, Ordering::SeqCst);
-                wait(&mut self.readers, &self.handle, &self.stop);
+                wait(&mut self.readers, &self.handle, &self.stop, &self.counters.replayed);
                 continue;
             }
             // A broker is asked over the network: not for every epoch.
@@ -170,7 +182,8 @@ impl Feeder {
             let records: u64 = batches.iter().map(|(_, batch)| batch.records).sum();
             for (source, batch) in batches {
                 self.counters.rows.fetch_add(batch.records, Ordering::Relaxed);
-                if self.readers[source].1.bounded() {
+                self.meter.read(&self.readers[source].0, batch.records);
+                if self.readers[source].1.bounded() && batch.partition != replay::PARTITION {
                     self.counters.read.fetch_add(batch.to - batch.from, Ordering::Relaxed);
                 }
                 match (&mut self.followers, batch.payload) {
@@ -299,6 +312,10 @@ impl Feeder {
         for (source, (name, reader)) in self.readers.iter_mut().enumerate() {
             let Some(partitions) = row.ranges.get(name) else { continue };
             for (partition, (from, to)) in partitions {
+                if *partition == replay::PARTITION {
+                    self.engine.records(epoch, source, self.replays.again(name, *from, *to, reader.header())?)?;
+                    continue;
+                }
                 if let (Some(followers), process @ 1..) = (&mut self.followers, reader.process_of(*partition)) {
                     followers.read(process, epoch, name, *partition, *from, *to)?;
                     continue;

@@ -133,7 +133,7 @@ impl Ledger {
         let book = Book { plan: plan.to_owned(), id: id.to_string(), ..book };
         let mut ledger = Self { file, path, last: book.last(), rows: book.minted.len(), id, plan: plan.to_owned(), _lock: lock };
         if keep == 0 {
-            let head = line(&Head { plan: plan.to_owned(), format: 1, id, base: 0, offsets: Offsets::new() });
+            let head = sealed_line(&Head { plan: plan.to_owned(), format: 1, id, base: 0, offsets: Offsets::new() });
             ledger.write(&head)?;
         }
         Ok((ledger, book))
@@ -153,6 +153,11 @@ impl Ledger {
         Ok(book(&text, &path)?.0)
     }
 
+    /// What a run folder's ledger is of, without taking it: its plan and its name; `None` if there is none.
+    pub(super) fn identity(folder: &Path) -> Result<Option<(String, String)>, StreamError> {
+        Ok(Self::read(folder)?.map(|book| (book.plan, book.id)))
+    }
+
     /// What names it: epochs of another ledger are other epochs.
     #[must_use]
     pub fn id(&self) -> String {
@@ -165,7 +170,7 @@ impl Ledger {
     /// The file system's; nothing was minted then.
     pub fn mint(&mut self, ranges: BTreeMap<String, BTreeMap<u32, (u64, u64)>>) -> Result<Minted, StreamError> {
         let row = Minted { epoch: self.last + 1, ranges };
-        self.write(&line(&row))?;
+        self.write(&sealed_line(&row))?;
         self.last = row.epoch;
         self.rows += 1;
         Ok(row)
@@ -183,9 +188,9 @@ impl Ledger {
         let text = std::fs::read(&self.path).map_err(io)?;
         let Some(book) = book(&text, &self.path)?.0.filter(|book| book.base < base) else { return Ok(()) };
         let head = Head { plan: self.plan.clone(), format: 1, id: self.id, base, offsets: book.offsets_at(base) };
-        let mut short = line(&head);
+        let mut short = sealed_line(&head);
         let rest: Vec<&Minted> = book.minted.iter().filter(|row| row.epoch > base).collect();
-        rest.iter().for_each(|row| short.extend(line(row)));
+        rest.iter().for_each(|row| short.extend(sealed_line(row)));
         let beside = self.path.with_extension("new");
         let mut file = File::create(&beside).map_err(io)?;
         file.write_all(&short).map_err(io)?;
@@ -211,9 +216,9 @@ impl Ledger {
     }
 }
 
-/// A document as the file has it.
-fn line(document: &impl Serialize) -> Vec<u8> {
-    let text = serde_json::to_string(document).expect("a ledger row is JSON");
+/// A document as a line with its checksum.
+pub(super) fn sealed_line(document: &impl Serialize) -> Vec<u8> {
+    let text = serde_json::to_string(document).expect("a line of ours is JSON");
     format!("{} {text}\n", checksum(text.as_bytes())).into_bytes()
 }
 
@@ -231,7 +236,7 @@ fn checksum(bytes: &[u8]) -> String {
 }
 
 /// The documents of whole lines, and how many bytes those take.
-fn lines<'text>(text: &'text [u8], path: &Path) -> Result<(Vec<&'text [u8]>, usize), StreamError> {
+pub(super) fn lines<'text>(text: &'text [u8], path: &Path) -> Result<(Vec<&'text [u8]>, usize), StreamError> {
     let (mut documents, mut good) = (Vec::new(), 0);
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         let whole = line.strip_suffix(b"\n").and_then(|line| {
@@ -292,7 +297,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut ledger, _) = Ledger::open(folder.path(), "p1").expect("a ledger");
         // A file that long as it would have been written, without a sync for each line.
-        let rows: Vec<u8> = (1..=LONG as u64).flat_map(|epoch| line(&Minted { epoch, ranges: ranges(epoch) })).collect();
+        let rows: Vec<u8> = (1..=LONG as u64).flat_map(|epoch| sealed_line(&Minted { epoch, ranges: ranges(epoch) })).collect();
         ledger.write(&rows).expect("lines");
         let id = ledger.id();
         drop(ledger);

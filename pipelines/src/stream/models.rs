@@ -123,8 +123,9 @@ impl Shared {
             job.requests.iter().map(|request| memo.known.get(&key(model, request)).cloned().map(Ok)).collect()
         };
         let open: Vec<usize> = (0..answers.len()).filter(|at| answers[*at].is_none()).collect();
-        metrics::counter!("memo_hits_total").increment((answers.len() - open.len()) as u64);
-        if !open.is_empty() {
+        metrics::counter!("memo_hits_total", "step" => label.to_owned()).increment((answers.len() - open.len()) as u64);
+        let asked = open.len();
+        if asked > 0 {
             let fresh = self.ask(model, task, open.iter().map(|at| &job.requests[*at]));
             let good: Vec<(&Row, &Row)> =
                 open.iter().zip(&fresh).filter_map(|(at, answer)| answer.as_ref().ok().map(|answer| (&job.requests[*at], answer))).collect();
@@ -137,6 +138,7 @@ impl Shared {
                     Err(error) => Err(format!("its answer could not be recorded: {error}")),
                 });
             }
+            metrics::histogram!("pipeline_batch_rows", "step" => label.to_owned()).record(asked as f64);
             metrics::histogram!("pipeline_batch_seconds", "step" => label.to_owned()).record(clock.elapsed().as_secs_f64());
         }
         job.answer(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err("no answer".to_owned()))).collect());

@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::StreamError;
 use super::decode::Payload;
+use super::elsewhere::Elsewhere;
 use super::interactions::Opener;
+use super::table::Copied;
 
 /// What was read: from where to where of a partition.
 pub(crate) struct Batch {
@@ -34,11 +36,12 @@ pub(crate) enum Reader {
     Lines(Lines),
     Parquet(Box<Parquet>),
     Topic(Topic),
+    Table(Box<Copied>),
 }
 
 impl Reader {
-    /// Opens a source; `log` and `keys` are the platform's.
-    pub(crate) fn open(table: &Table, columns: &[usize], log: Option<&Arc<dyn Log>>, keys: Option<&KeyRing>, handle: &Handle) -> Result<Self, StreamError> {
+    /// Opens a source.
+    pub(crate) fn open(table: &Table, columns: &[usize], elsewhere: &Elsewhere, keys: Option<&KeyRing>, handle: &Handle) -> Result<Self, StreamError> {
         match &table.connector {
             Connector::File { path, format: FileFormat::Parquet } => Ok(Self::Parquet(Box::new(Parquet::open(table, columns, path)?))),
             Connector::File { path, format } => {
@@ -47,8 +50,9 @@ impl Reader {
                 }
                 Lines::open(path, matches!(format, FileFormat::Csv { header: true, .. })).map(Self::Lines)
             }
-            Connector::Kafka { topic, bootstrap_servers: None, starting_offsets, format } => {
-                let log = log.ok_or_else(|| StreamError::Unsupported {
+            Connector::Postgres { .. } => Ok(Self::Table(Box::new(Copied::new(table, columns, elsewhere, handle)?))),
+            Connector::Kafka { topic, bootstrap_servers, starting_offsets, format } => {
+                let log = elsewhere.log(bootstrap_servers.as_ref()).ok_or_else(|| StreamError::Unsupported {
                     what: format!("table {:?} reads the log", table.name),
                     hint: "run it on a data folder".to_owned(),
                 })?;
@@ -60,7 +64,7 @@ impl Reader {
             }
             other => Err(StreamError::Unsupported {
                 what: format!("table {:?} cannot be read from {}", table.name, other.name()),
-                hint: "sources are files (json, csv, parquet) and topics of the platform's log".to_owned(),
+                hint: "sources are files (json, csv, parquet), topics, and tables of Postgres".to_owned(),
             }),
         }
     }
@@ -75,14 +79,37 @@ impl Reader {
         match self {
             Self::Lines(lines) => lines.size,
             Self::Parquet(parquet) => parquet.rows,
+            Self::Table(table) => table.lines.as_ref().map_or(0, |lines| lines.size),
             Self::Topic(_) => 0,
         }
     }
 
+    /// Told the ledger, before anything is read.
+    pub(crate) fn begin(&mut self, folder: Option<&std::path::Path>, ledger: &str) -> Result<(), StreamError> {
+        if let Self::Table(table) = self { table.begin(folder, ledger) } else { Ok(()) }
+    }
+
+    /// The lines of a file, or of a copied table.
+    fn lines(&mut self) -> Option<&mut Lines> {
+        match self {
+            Self::Lines(lines) => Some(lines),
+            Self::Table(table) => table.lines.as_mut(),
+            Self::Parquet(_) | Self::Topic(_) => None,
+        }
+    }
+
+    /// The first line of a file, if it names the columns.
+    pub(crate) fn header(&self) -> Option<&Arc<str>> {
+        if let Self::Lines(lines) = self { lines.header.as_ref() } else { None }
+    }
+
     /// Goes on from these offsets.
     pub(crate) fn seek(&mut self, offsets: &BTreeMap<u32, u64>) -> Result<(), StreamError> {
+        if let Some(lines) = self.lines() {
+            return lines.seek(offsets.get(&0).copied().unwrap_or(0));
+        }
         match self {
-            Self::Lines(lines) => lines.seek(offsets.get(&0).copied().unwrap_or(0)),
+            Self::Lines(_) | Self::Table(_) => Ok(()),
             Self::Parquet(parquet) => parquet.seek(offsets.get(&0).copied().unwrap_or(0)),
             Self::Topic(topic) => {
                 topic.next.extend(offsets.iter().map(|(partition, next)| (*partition, *next)));
@@ -108,8 +135,12 @@ impl Reader {
 
     /// Where reading ends for now, per partition; nothing: at the end. A partition that is not named is not read.
     pub(crate) fn until(&mut self, offsets: Option<&BTreeMap<u32, u64>>) {
+        if let Some(lines) = self.lines() {
+            lines.until = offsets.map(|offsets| offsets.get(&0).copied().unwrap_or(0));
+            return;
+        }
         match self {
-            Self::Lines(lines) => lines.until = offsets.map(|offsets| offsets.get(&0).copied().unwrap_or(0)),
+            Self::Lines(_) | Self::Table(_) => {}
             Self::Parquet(parquet) => parquet.until = offsets.map(|offsets| offsets.get(&0).copied().unwrap_or(0)),
             Self::Topic(topic) => topic.until = offsets.cloned(),
         }
@@ -119,6 +150,7 @@ impl Reader {
     pub(crate) fn bounds(&self) -> Result<BTreeMap<u32, (u64, u64)>, StreamError> {
         match self {
             Self::Lines(lines) => Ok(BTreeMap::from([(0, (lines.start, lines.size))])),
+            Self::Table(table) => Ok(table.lines.iter().map(|lines| (0, (lines.start, lines.size))).collect()),
             Self::Parquet(parquet) => Ok(BTreeMap::from([(0, (0, parquet.rows))])),
             Self::Topic(topic) => topic.handle.block_on(async {
                 let mut bounds = BTreeMap::new();
@@ -133,8 +165,11 @@ impl Reader {
 
     /// Reads on, `most` records at most; nothing at the end.
     pub(crate) fn read(&mut self, most: usize) -> Result<Vec<Batch>, StreamError> {
+        if let Some(lines) = self.lines() {
+            return Ok(lines.read(most, lines.until)?.into_iter().collect());
+        }
         match self {
-            Self::Lines(lines) => Ok(lines.read(most, lines.until)?.into_iter().collect()),
+            Self::Lines(_) | Self::Table(_) => Ok(Vec::new()),
             Self::Parquet(parquet) => {
                 let left = parquet.until.map_or(u64::MAX, |until| until.saturating_sub(parquet.at));
                 let most = usize::try_from(left).unwrap_or(usize::MAX).min(most);
@@ -149,15 +184,16 @@ impl Reader {
 
     /// Reads a range again.
     pub(crate) fn again(&mut self, partition: u32, from: u64, to: u64, give: &mut dyn FnMut(Payload) -> Result<(), StreamError>) -> Result<(), StreamError> {
-        match self {
-            Self::Lines(lines) => {
-                lines.seek(from)?;
-                while lines.at < to {
-                    let Some(batch) = lines.read(usize::MAX, Some(to))? else { return Err(lines.lost(to)) };
-                    give(batch.payload)?;
-                }
-                Ok(())
+        if let Some(lines) = self.lines() {
+            lines.seek(from)?;
+            while lines.at < to {
+                let Some(batch) = lines.read(usize::MAX, Some(to))? else { return Err(lines.lost(to)) };
+                give(batch.payload)?;
             }
+            return Ok(());
+        }
+        match self {
+            Self::Lines(_) | Self::Table(_) => Ok(()),
             Self::Parquet(parquet) => {
                 parquet.seek(from)?;
                 while parquet.at < to {
@@ -189,7 +225,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    fn open(path: &str, has_header: bool) -> Result<Self, StreamError> {
+    pub(crate) fn open(path: &str, has_header: bool) -> Result<Self, StreamError> {
         let path = PathBuf::from(path);
         let io = |source| StreamError::Io { path: path.display().to_string(), source };
         let file = File::open(&path).map_err(io)?;
@@ -312,7 +348,7 @@ impl Parquet {
     }
 }
 
-/// A topic of the platform's log.
+/// A topic of the platform's log, or of another cluster.
 pub(crate) struct Topic {
     log: Arc<dyn Log>,
     handle: Handle,
@@ -418,8 +454,8 @@ fn documents(handle: &Handle, opener: Option<&Opener>, partition: u32, entries: 
     })
 }
 
-/// Waits until one of the topics has news, or `stop` is cancelled. No timer: the runtime may be going down.
-pub(crate) fn wait(readers: &mut [(String, Reader)], handle: &Handle, stop: &CancellationToken) {
+/// Waits until one of the topics has news, letters are replayed, or `stop` is cancelled. No timer: the runtime may be going down.
+pub(crate) fn wait(readers: &mut [(String, Reader)], handle: &Handle, stop: &CancellationToken, replayed: &tokio::sync::Notify) {
     let topics = readers.iter_mut().filter_map(|(_, reader)| if let Reader::Topic(topic) = reader { Some(topic) } else { None });
     let news: Vec<_> = topics.map(|topic| Box::pin(topic.appended.changed())).collect();
     if news.is_empty() {
@@ -428,6 +464,7 @@ pub(crate) fn wait(readers: &mut [(String, Reader)], handle: &Handle, stop: &Can
     handle.block_on(async {
         tokio::select! {
             () = stop.cancelled() => {}
+            () = replayed.notified() => {}
             _ = futures::future::select_all(news) => {}
         }
     });

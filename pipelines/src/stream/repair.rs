@@ -10,6 +10,7 @@ use ajatus_sql::pipeline::Pipeline;
 
 use super::StreamError;
 use super::ask::ask;
+use super::elsewhere::Elsewhere;
 use super::ledger::Ledger;
 use super::run::{RunConfig, RunParts};
 use super::sink::{Outside, Sink};
@@ -44,8 +45,7 @@ pub fn repair(pipeline: &Arc<Pipeline>, config: &RunConfig, parts: &RunParts, na
     let (ledger, book) = Ledger::open(state, &pipeline.hash)?;
     let answer = ask(pipeline, config, parts, name, Some(book.last()))?;
     let outside = Outside {
-        log: parts.log.clone(),
-        db: parts.db.clone(),
+        elsewhere: Elsewhere::open(pipeline, parts.log.clone(), parts.db.clone(), &parts.handle)?,
         handle: parts.handle.clone(),
         print: Arc::clone(&parts.print),
         pipeline: config.name.clone(),

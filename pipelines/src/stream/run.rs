@@ -20,11 +20,14 @@ use tokio_util::sync::CancellationToken;
 use super::StreamError;
 use super::cluster::{Cluster, Followers};
 use super::collect::{Collector, Drafts, LETTERS, progress};
+use super::elsewhere::Elsewhere;
 use super::engine::{Built, Engine, Mesh};
 use super::feed::{Feeder, Saving, Start};
 use super::ledger::{Book, Ledger};
+use super::meter::{Depth, Meter};
 use super::models::{Embedders, RunModels};
 use super::read::Reader;
+use super::replay::{self, Replays};
 use super::sink::{Outside, Sink};
 use super::snapshot::Snapshots;
 
@@ -139,6 +142,8 @@ pub(super) struct Counters {
     pub(super) lag: AtomicU64,
     pub(super) minted: AtomicU64,
     pub(super) backfilling: AtomicBool,
+    /// Told when dead letters were replayed while the run goes on.
+    pub(super) replayed: tokio::sync::Notify,
 }
 
 /// Runs a pipeline; blocks until its sources end, `stop` is cancelled, or something fails. `tell` hears how far it is.
@@ -152,11 +157,12 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         super::cluster::follow(&pipeline, config, &parts, cluster)?;
         return Ok(Report { seconds: started.elapsed().as_secs_f64(), ..Report::default() });
     }
+    let elsewhere = Elsewhere::open(&pipeline, parts.log.clone(), parts.db.clone(), &parts.handle)?;
     let mut sources: Vec<(Table, Vec<usize>)> = Vec::new();
     let mut readers: Vec<(String, Reader)> = Vec::new();
     for (name, columns) in pipeline.required() {
         let Some(table) = pipeline.table(&name) else { continue };
-        let mut reader = Reader::open(table, &columns, parts.log.as_ref(), parts.keys.as_ref(), &parts.handle)?;
+        let mut reader = Reader::open(table, &columns, &elsewhere, parts.keys.as_ref(), &parts.handle)?;
         if let Some(cluster) = cluster {
             reader.share(0, cluster.hosts.len());
         }
@@ -171,18 +177,22 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         None => (None, Book::default()),
     };
     let outside = Outside {
-        log: parts.log.clone(),
-        db: parts.db.clone(),
+        elsewhere,
         handle: parts.handle.clone(),
         print: Arc::clone(&parts.print),
         pipeline: config.name.clone(),
         ledger: ledger.as_ref().map_or_else(|| uuid::Uuid::now_v7().to_string(), Ledger::id),
         state: config.state.clone(),
     };
+    for (_, reader) in &mut readers {
+        reader.begin(config.state.as_deref(), &outside.ledger)?;
+    }
     let mut sinks = pipeline.outputs.iter().map(|output| Sink::open(output, &outside)).collect::<Result<Vec<_>, _>>()?;
     let models = RunModels::open(config.state.as_deref(), &pipeline.script, parts.embedders.clone(), parts.handle.clone())?;
     let models = Mutex::new(models);
+    let (depth, meter) = (Arc::new(Depth::default()), Meter::new(&config.name));
     let built = Built {
+        depth: Arc::clone(&depth),
         pipeline: Arc::clone(&pipeline),
         outputs: pipeline.outputs.iter().map(|output| Arc::clone(&output.planned.node)).collect(),
         sources,
@@ -219,6 +229,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
     let followers = cluster.map(|cluster| Followers::gather(cluster, &pipeline.hash, &outside.ledger, from, &closed_sender)).transpose()?;
     let engine = Engine::start(&mesh, Arc::new(built), closed_sender, shares)?;
     let start = loaded.map_or_else(Start::default, |loaded| Start { epoch: loaded.epoch, offsets: loaded.offsets });
+    let minted_before = book.last();
     let replayed = book.last().saturating_sub(start.epoch);
     let base = everywhere.unwrap_or_else(|| book.last()).min(book.last());
     let busy = Arc::new(AtomicBool::new(false));
@@ -238,6 +249,8 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
     let feeder = Feeder {
         engine,
         followers,
+        replays: Replays::open(config.state.as_deref(), &outside.ledger)?,
+        meter: meter.clone(),
         readers,
         epoch_rows: config.epoch_rows.max(1),
         bounded: config.bounded,
@@ -266,6 +279,12 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         dead_letters,
         letters: config.state.as_ref().map(|folder| folder.join("dead-letters.jsonl")),
         letters_changed: true,
+        ledger: outside.ledger.clone(),
+        names: pipeline.outputs.iter().map(|output| output.table.name.clone()).collect(),
+        meter,
+        depth,
+        replayed: minted_before,
+        replays: (config.state.as_ref().map(|folder| folder.join(replay::FILE)), 0),
         changes: 0,
         drafts: Drafts { snapshots, workers, peers: mesh.peers(), busy, oldest, draft: None, begun: Instant::now() },
     };

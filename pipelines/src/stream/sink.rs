@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 
 use super::StreamError;
 use super::crash::{self, Point};
+use super::elsewhere::Elsewhere;
 
 /// Rows with how often more.
 pub(crate) type Delta = Vec<(Row, isize)>;
@@ -52,8 +53,7 @@ pub(crate) enum Sink {
 /// What sinks may need.
 #[derive(Clone)]
 pub(crate) struct Outside {
-    pub(crate) log: Option<Arc<dyn Log>>,
-    pub(crate) db: Option<Postgres>,
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) handle: Handle,
     pub(crate) print: Arc<dyn Fn(String) + Send + Sync>,
     pub(crate) pipeline: String,
@@ -74,8 +74,8 @@ impl Sink {
                 Ok(Self::Stdout { shape, format: *format, print: Arc::clone(&outside.print), told })
             },
             Connector::Blackhole => Ok(Self::Blackhole),
-            Connector::Kafka { topic, bootstrap_servers: None, .. } => {
-                let log = outside.log.clone().ok_or_else(|| missing("the log"))?;
+            Connector::Kafka { topic, bootstrap_servers, .. } => {
+                let log = outside.elsewhere.log(bootstrap_servers.as_ref()).cloned().ok_or_else(|| missing("the log"))?;
                 log.partitions(topic)?;
                 if shape.key.is_none() {
                     return Err(StreamError::Unsupported { what: format!("sink {:?} has no primary key", shape.name), hint: "a topic is written by key".to_owned() });
@@ -83,8 +83,8 @@ impl Sink {
                 let told = Told::open(outside, &shape.name)?;
                 Ok(Self::Topic { shape, log, topic: topic.clone(), handle: outside.handle.clone(), told })
             }
-            Connector::Postgres { table, url: None } => {
-                let db = outside.db.clone().ok_or_else(|| missing("Postgres"))?;
+            Connector::Postgres { table, url } => {
+                let db = outside.elsewhere.database(url.as_ref()).cloned().ok_or_else(|| missing("Postgres"))?;
                 let sink = SinkTable {
                     pipeline: outside.pipeline.clone(),
                     ledger: outside.ledger.clone(),
@@ -97,7 +97,7 @@ impl Sink {
             }
             other => Err(StreamError::Unsupported {
                 what: format!("sink {:?} cannot be written to {}", output.table.name, other.name()),
-                hint: "sinks are files, stdout, blackhole, topics of the platform's log, and its Postgres".to_owned(),
+                hint: "sinks are files, stdout, blackhole, topics, and tables of Postgres".to_owned(),
             }),
         }
     }
@@ -176,6 +176,11 @@ impl Sink {
     pub(crate) fn held(&self) -> Option<(String, Box<dyn Iterator<Item = (&Row, isize)> + '_>)> {
         let Self::File(file) = self else { return None };
         Some((file.shape.name.clone(), Box::new(file.rows.iter().map(|(row, count)| (row, *count)))))
+    }
+
+    /// Rows that it keeps in memory; `None` if it keeps none.
+    pub(crate) fn rows_held(&self) -> Option<usize> {
+        if let Self::File(file) = self { Some(file.rows.len()) } else { None }
     }
 
     /// Takes up what a snapshot has of it.

@@ -1,7 +1,7 @@
 //! Every reason for which a pipeline file is refused, with its stable text.
 //!
 //! Families: `P01` syntax, `P02` statements and options, `P03` names and types, `P04` what cannot be kept exactly, `P05`
-//! guarantees of sinks, `P06` models, `P07` tests in the file. A text is never given to another reason.
+//! guarantees of sinks, `P06` models, `P07` tests in the file, `P08` what another cluster cannot run. A text is never given to another reason.
 
 /// Declares the codes, their texts, titles and explanations in one list.
 macro_rules! codes {
@@ -181,6 +181,25 @@ altered or dropped, rows change by what their source says."
         "Fields are compared with the columns as they are, capitals included."
     NothingExpected "P0705" "a test case expects nothing"
         "A case without `-- expect` can never fail."
+
+    PortableModel "P0801" "a model cannot be asked by an Arroyo cluster"
+        "Embedding, generation and extraction run here, with their answers recorded. Deploy the rest as a file of its own."
+    PortableConnector "P0802" "an Arroyo cluster has no connector for this table"
+        "Portable are topics of Kafka, JSON lines that are read, stdout and blackhole."
+    PortableOption "P0803" "an option has no equivalent on an Arroyo cluster"
+        "It reads and writes JSON records that are only added, or Debezium changes; never sealed or upserted records."
+    PortableType "P0804" "a column's type cannot stand in a table of an Arroyo cluster"
+        "Portable are boolean, int, bigint (also unsigned), real, double, decimal, text, bytea, timestamp, json, uuid and lists."
+    PortableFunction "P0805" "a function means something else on an Arroyo cluster, or is not there"
+        "`tumble` and `hop` take their widths only; model calls and table functions of our own stay here."
+    PortableQuery "P0806" "a query has a form that an Arroyo cluster does not run"
+        "It groups once or by windows of time, joins rows that do not change, and keeps no order."
+    PortableOwnLog "P0807" "a topic lies in the embedded log, which an Arroyo cluster cannot reach"
+        "Name a Kafka with `bootstrap_servers`, or let the platform's own log be one."
+    PortableNothing "P0808" "the file writes nothing"
+        "A deployed pipeline needs a sink and an `insert into`."
+    PortableRefused "P0809" "the Arroyo cluster refuses the translated query"
+        "The message is the cluster's own; `ajatus pipeline deploy --dry-run` prints the text that it was sent."
 }
 
 impl std::fmt::Display for Code {

@@ -7,6 +7,7 @@ mod evaluate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use ajatus_operators::relational::{JoinEmit, Rows, distinct, group, infer_rows, join, map_batches, rearrange, top, unnest};
 use ajatus_operators::row::{Kind, Row, Weave, Writer};
@@ -65,13 +66,17 @@ pub struct Render<'scope, 'a> {
     vault: Vault,
     built: HashMap<usize, Rows<'scope>>,
     faults: Vec<Rows<'scope>>,
+    held: Option<&'a Holds>,
 }
+
+/// Gives the number that counts the rows which a step holds, by the step's label; the same one for the same label.
+pub type Holds = dyn Fn(&str) -> Arc<AtomicI64>;
 
 impl<'scope, 'a> Render<'scope, 'a> {
     /// In a scope.
     #[must_use]
     pub fn new(scope: Scope<'scope, u64>, models: &'a dyn Models) -> Self {
-        Self { scope, feeds: HashMap::new(), models, vault: Vault::unused(), built: HashMap::new(), faults: Vec::new() }
+        Self { scope, feeds: HashMap::new(), models, vault: Vault::unused(), built: HashMap::new(), faults: Vec::new(), held: None }
     }
 
     /// The operators put what they know into a vault, and take it up from there.
@@ -80,9 +85,38 @@ impl<'scope, 'a> Render<'scope, 'a> {
         Self { vault, ..self }
     }
 
+    /// Has the rows counted that steps hold: groups, sides of joins, rows in an order, distinct rows.
+    #[must_use]
+    pub fn counting(mut self, held: &'a Holds) -> Self {
+        self.held = Some(held);
+        self
+    }
+
+    /// The same rows; what there is of them is counted for a step.
+    #[must_use]
+    pub fn counted(&self, rows: Rows<'scope>, label: &str) -> Rows<'scope> {
+        let Some(held) = self.held else { return rows };
+        let count = held(label);
+        rows.inspect_batch(move |_, updates| {
+            let more: isize = updates.iter().map(|(_, _, diff)| diff).sum();
+            count.fetch_add(more as i64, Ordering::Relaxed);
+        })
+    }
+
+    /// Counts what a step's operator, at this place of the vault, has taken up from an earlier run.
+    pub fn held_before(&self, label: &str, place: &str) {
+        if let Some(held) = self.held {
+            held(label).fetch_add(self.vault.taken(place), Ordering::Relaxed);
+        }
+    }
+
+    fn place_name(node: &Node) -> String {
+        format!("step {}", node.id)
+    }
+
     /// The place of a step's operator: steps are numbered alike in every run of a plan.
     fn place(&self, node: &Node) -> Place {
-        self.vault.place(&format!("step {}", node.id))
+        self.vault.place(&Self::place_name(node))
     }
 
     /// Makes a table's or a view's rows known.
@@ -139,6 +173,8 @@ impl<'scope, 'a> Render<'scope, 'a> {
                 let rows = self.node(input);
                 let (rows, faults) = group(rows, &node.label(), grouping.clone(), self.place(node));
                 self.faults.push(faults);
+                let rows = self.counted(rows, &node.label());
+                self.held_before(&node.label(), &Self::place_name(node));
                 match nothing {
                     None => rows,
                     Some(nothing) => {
@@ -148,14 +184,27 @@ impl<'scope, 'a> Render<'scope, 'a> {
                     }
                 }
             }
-            Step::Distinct { input } => distinct(self.node(input), self.place(node)),
-            Step::Join(matching) => self.join(matching, self.place(node)),
+            Step::Distinct { input } => {
+                let rows = distinct(self.node(input), self.place(node));
+                self.held_before(&node.label(), &Self::place_name(node));
+                self.counted(rows, &node.label())
+            }
+            Step::Join(matching) => {
+                let rows = self.join(matching, &node.label(), self.place(node));
+                self.held_before(&node.label(), &Self::place_name(node));
+                rows
+            }
             Step::Union { inputs } => {
                 let mut all = inputs.iter().map(|input| self.node(input)).collect::<Vec<_>>().into_iter();
                 let first = all.next().expect("a union has branches");
                 first.concatenate(all)
             }
-            Step::Top { input, shape } => top(self.node(input), shape.clone(), self.place(node)),
+            Step::Top { input, shape } => {
+                let rows = self.node(input);
+                let rows = top(self.counted(rows, &node.label()), shape.clone(), self.place(node));
+                self.held_before(&node.label(), &Self::place_name(node));
+                rows
+            }
             Step::Infer { input, call } => {
                 let kinds = input.kinds();
                 let rows = self.node(input);
@@ -173,7 +222,7 @@ impl<'scope, 'a> Render<'scope, 'a> {
         collection
     }
 
-    fn join(&mut self, matching: &Match, place: Place) -> Rows<'scope> {
+    fn join(&mut self, matching: &Match, label: &str, place: Place) -> Rows<'scope> {
         let left = self.node(&matching.left);
         let right = self.node(&matching.right);
         let (left, left_nulls) = known(left, &matching.left, &matching.left_keys, matching.nulls_match);
@@ -186,8 +235,8 @@ impl<'scope, 'a> Render<'scope, 'a> {
             right_alone: weave(Keep::RightAlone),
         };
         let mut rows = join(
-            rearrange(left, matching.left_weave.clone()),
-            rearrange(right, matching.right_weave.clone()),
+            rearrange(self.counted(left, label), matching.left_weave.clone()),
+            rearrange(self.counted(right, label), matching.right_weave.clone()),
             &matching.shape,
             emit,
             place,
