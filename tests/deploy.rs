@@ -425,6 +425,7 @@ fn answers_of_another_form_are_errors_that_show_them() {
         ("ping", 200, "\"Hello\"", "it says \\\"Hello\\\""),
         ("validate_query", 200, "{}", "neither a graph nor errors"),
         ("pipelines?", 200, "{\"data\": [{\"id\": 7}], \"has_more\": false}", "invalid type"),
+        ("pipelines?", 200, "{\"data\": [{\"id\": \"pl_1\", \"name\": \"other\", \"created_at\": 1}], \"has_more\": true}", "its pages repeat themselves"),
         ("pipelines?", 500, "{\"error\": \"Something went wrong\"}", "500 Something went wrong"),
         ("pipelines?", 502, "bad gateway", "502 bad gateway"),
         ("ping", 302, "", "302 (nothing)"),

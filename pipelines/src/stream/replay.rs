@@ -5,8 +5,9 @@
 //! the same epochs. An epoch that takes a letter back retracts the letter and reads its record, in its old place among the records of
 //! its key; a record that is refused again is a letter whose attempt is one higher.
 //!
-//! Holds always: a letter is replayed once per attempt; a line is synced before the command says so. Not promised: replays outlive the
-//! plan: a changed file reads its sources anew, and with them every record that was refused.
+//! Holds always: a letter is replayed once per attempt; a line is synced before the command says so. Not promised: that replays outlive
+//! the plan: a changed file reads its sources anew, and with them every record that was refused; an order between a record that was
+//! mended to another key and the records of that key.
 //! After a crash: a last line that is cut off was never read, and the next command takes it away.
 
 use std::borrow::Cow;
@@ -359,5 +360,68 @@ fn replayed(line: &Line, header: Option<&Arc<str>>) -> Replayed {
         sequence,
         origin: origin(&letter.origin, letter.attempt + 1),
         header: header.cloned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ajatus_sql::diagnostic::Source;
+
+    use super::*;
+
+    const SQL: &str = "create table t (k text not null) with (connector = 'file', type = 'source', path = 'in.jsonl');\n\
+                       create table o (k text) with (connector = 'blackhole');\ninsert into o select k from t;\n";
+
+    fn letter(offset: u64, ledger: &str) -> Letter {
+        let text = |text: &str| text.to_owned();
+        Letter {
+            step: text("source t"),
+            code: text("decode.null"),
+            message: text("no k"),
+            origin: format!("0:{offset}"),
+            payload: text("{}"),
+            payload_base64: None,
+            attempt: 1,
+            count: 1,
+            ledger: text(ledger),
+        }
+    }
+
+    fn offered(folder: &Path, ledger: &str) -> u64 {
+        let mut replays = Replays::open(Some(folder), ledger).expect("the replays");
+        replays.read("t", 100, None).expect("readable").map_or(0, |batch| batch.to)
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_was_never_there_and_can_be_written_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipeline = Pipeline::check(Source::new("t.sql", SQL)).expect("a pipeline");
+        let (ledger, _) = Ledger::open(folder.path(), &pipeline.hash).expect("a ledger");
+        let id = ledger.id();
+        let letters = [letter(0, &id), letter(3, &id)];
+        let again = |letters: &[Letter]| replay(folder.path(), &pipeline, letters, None, false).expect("replayed").into_iter().map(|(_, fate)| fate).collect::<Vec<_>>();
+        assert_eq!(again(&letters), [Fate::Replayed; 2]);
+        let path = folder.path().join(FILE);
+        let whole = std::fs::read(&path).expect("the file");
+        for cut in 1..40 {
+            std::fs::write(&path, &whole[..whole.len() - cut]).expect("a write");
+            assert_eq!(offered(folder.path(), &id), 1, "cut by {cut}");
+            assert_eq!(again(&letters), [Fate::Waiting, Fate::Replayed], "cut by {cut}");
+            assert_eq!(std::fs::read(&path).expect("the file"), whole);
+        }
+        let mut spoilt = whole.clone();
+        spoilt[20] ^= 1;
+        std::fs::write(&path, &spoilt).expect("a write");
+        assert!(matches!(Replays::open(Some(folder.path()), &id), Err(StreamError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_letter_of_another_ledger_is_neither_replayed_nor_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipeline = Pipeline::check(Source::new("t.sql", SQL)).expect("a pipeline");
+        let (ledger, _) = Ledger::open(folder.path(), &pipeline.hash).expect("a ledger");
+        let fates = replay(folder.path(), &pipeline, &[letter(0, &ledger.id()), letter(3, "another")], None, false).expect("replayed");
+        assert_eq!(fates.iter().map(|(_, fate)| *fate).collect::<Vec<_>>(), [Fate::Replayed, Fate::Stale]);
+        assert_eq!((offered(folder.path(), &ledger.id()), offered(folder.path(), "another")), (1, 0));
     }
 }

@@ -50,12 +50,13 @@ impl Copied {
             what: format!("table {:?} is copied when it is read", self.name),
             hint: "give the run a folder with --state".to_owned(),
         })?;
-        let path = folder.join(format!("rows-{}.{ledger}.jsonl", self.name));
+        let prefix = prefix(&self.name);
+        let path = folder.join(format!("{prefix}{ledger}.jsonl"));
         if !path.exists() {
             self.copy(&path)?;
         }
         self.lines = Some(Lines::open(&path.display().to_string(), false)?);
-        forget(folder, &format!("rows-{}.", self.name), &path)
+        forget(folder, &prefix, &path)
     }
 
     fn copy(&self, path: &Path) -> Result<(), StreamError> {
@@ -67,6 +68,13 @@ impl Copied {
         file.sync_all().map_err(io)?;
         std::fs::rename(&beside, path).map_err(io)
     }
+}
+
+/// How the copies of a table are called: by letters of its name that a file name may hold, and what tells it from all others.
+fn prefix(name: &str) -> String {
+    let plain: String = name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).take(40).collect();
+    let hash: String = blake3::hash(name.as_bytes()).to_hex().chars().take(8).collect();
+    format!("rows-{plain}-{hash}.")
 }
 
 /// Removes copies of earlier ledgers.
@@ -91,5 +99,35 @@ fn form(data_type: &DataType, content: Content) -> ExportForm {
         (_, DataType::Timestamp(_, Some(_))) => ExportForm::Utc,
         (_, DataType::FixedSizeList(..)) => ExportForm::List,
         _ => ExportForm::Json,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_one_table_are_never_taken_for_those_of_another() {
+        let names = ["a", "a.b", "a/b", "a b", "ä", "../a"];
+        for (at, name) in names.iter().enumerate() {
+            assert!(!prefix(name).contains('/'), "{name}");
+            for other in &names[at + 1..] {
+                assert!(!prefix(other).starts_with(&prefix(name)) && !prefix(name).starts_with(&prefix(other)), "{name} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn forgets_only_the_copies_of_its_own_table() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "").expect("a file");
+            path
+        };
+        let (old, new) = (file(&format!("{}1.jsonl", prefix("a"))), file(&format!("{}2.jsonl", prefix("a"))));
+        let others = [file(&format!("{}1.jsonl", prefix("a.b"))), file("ledger")];
+        forget(folder.path(), &prefix("a"), &new).expect("forgotten");
+        assert!(!old.exists() && new.exists() && others.iter().all(|other| other.exists()));
     }
 }

@@ -205,6 +205,9 @@ impl Arroyo {
             let after = all.last().map_or_else(String::new, |last| format!("&starting_after={}", last.id));
             let page: Page = self.ask(Method::GET, &format!("pipelines?limit={PAGE}{after}"), None::<&()>).await?;
             let more = page.has_more && !page.data.is_empty();
+            if page.data.iter().any(|new| all.iter().any(|known| known.id == new.id)) {
+                return Err(garbage("GET pipelines", "its pages repeat themselves"));
+            }
             all.extend(page.data);
             if !more {
                 return Ok(all);

@@ -46,10 +46,10 @@ pub fn translate(pipeline: &Pipeline, surroundings: &Surroundings) -> Result<Tra
             ),
             Statement::Table(table) if table.direction == Direction::Source => {
                 if read.contains_key(&table.name) {
-                    tables::write(table, false, surroundings, source, &mut text, &mut errors);
+                    tables::write(table, false, surroundings, &mut text, &mut errors);
                 }
             }
-            Statement::Table(table) => tables::write(table, changes(pipeline, table, &rows), surroundings, source, &mut text, &mut errors),
+            Statement::Table(table) => tables::write(table, changes(table, &rows), surroundings, &mut text, &mut errors),
             Statement::View(view) => {
                 text.made(&format!("create view {} as\n", text::name(&view.name)), view.name_span);
                 text.copied(source, view.query_span);
@@ -77,7 +77,7 @@ pub fn translate(pipeline: &Pipeline, surroundings: &Surroundings) -> Result<Tra
     Err(errors)
 }
 
-/// What the rows of every view and insert are like there, in the order of the statements; refuses what the cluster does not run.
+/// What the rows of every insert are like there, with its sink's name, in the order of the statements; refuses what the cluster does not run.
 fn rows(pipeline: &Pipeline, source: &Source, errors: &mut Vec<Diagnostic>) -> Vec<(String, Rows)> {
     let mut known: BTreeMap<String, Rows> = BTreeMap::new();
     let mut inserted = Vec::new();
@@ -98,7 +98,6 @@ fn rows(pipeline: &Pipeline, source: &Source, errors: &mut Vec<Diagnostic>) -> V
 }
 
 /// Whether a sink is written by a query whose rows change there.
-fn changes(pipeline: &Pipeline, table: &Table, rows: &[(String, Rows)]) -> bool {
-    debug_assert!(rows.len() <= pipeline.script.statements.len());
+fn changes(table: &Table, rows: &[(String, Rows)]) -> bool {
     rows.iter().any(|(name, rows)| *name == table.name && rows.changing)
 }

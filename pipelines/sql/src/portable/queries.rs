@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectNamePart, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned,
+    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectNamePart, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned,
     TableFactor, TableWithJoins, Visit as _, Visitor,
 };
 
@@ -155,7 +155,6 @@ impl<'a> Walk<'a> {
             let _never_broken = expr.visit(&mut calls);
         };
         for item in &select.projection {
-            use datafusion::sql::sqlparser::ast::SelectItem;
             match item {
                 SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => visit(expr),
                 _ => {}

@@ -4,13 +4,12 @@ use datafusion::arrow::datatypes::DataType;
 
 use super::Surroundings;
 use super::text::{Text, name, quoted};
-use crate::diagnostic::{Code, Diagnostic, Source};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::pipeline::sql_type;
 use crate::script::{BadData, Changelog, Column, Connector, Content, Direction, FileFormat, Mode, PrintFormat, RecordFormat, StartingOffsets, Table};
 
 /// Writes a table, or says why it cannot be one there. `changing`: rows of the sink are corrected later.
-pub(super) fn write(table: &Table, changing: bool, surroundings: &Surroundings, source: &Source, text: &mut Text, errors: &mut Vec<Diagnostic>) {
-    debug_assert!(table.span.end <= source.text.len());
+pub(super) fn write(table: &Table, changing: bool, surroundings: &Surroundings, text: &mut Text, errors: &mut Vec<Diagnostic>) {
     let before = errors.len();
     let mut options: Vec<(&str, String)> = Vec::new();
     connector(table, changing, surroundings, &mut options, text, errors);
