@@ -1,7 +1,8 @@
 //! AjatusCore: the ports to models, the batcher before them, the prompts and the chat templates.
 //!
 //! - [`Embedder`], [`Generator`]: the ports ([`port`]).
-//! - [`BatchedEmbedder`]: many callers, one device, full batches.
+//! - [`Batcher`]: many callers, one device, full batches; [`BatchedEmbedder`] is one before an embedding model.
+//! - [`clock`]: the time, handed in.
 //! - [`prompt`]: what the companion is told, versioned files.
 //! - [`template`]: a model's own chat template, rendered; never written by hand.
 //!
@@ -9,12 +10,13 @@
 //! After a crash: nothing here is kept.
 
 mod batch;
+pub mod clock;
 pub mod port;
 pub mod prompt;
 pub mod template;
 
-pub use batch::{BatchConfig, BatchedEmbedder, Class};
+pub use batch::{BatchConfig, BatchedEmbedder, Batcher, Class, Device};
 pub use port::{
     ChatMessage, ChatRole, Embedder, Embedding, FinishReason, GenerateEvent, GenerateRequest, GenerateStream, Generator, InferenceError,
-    ModelIdentity, Sampling,
+    ModelIdentity, Party, Sampling, Started, TextTokens,
 };

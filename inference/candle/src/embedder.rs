@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ajatus_inference::{Embedder, Embedding, InferenceError, ModelIdentity};
+use ajatus_inference::{Embedder, Embedding, InferenceError, ModelIdentity, TextTokens};
 use async_trait::async_trait;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -117,6 +117,14 @@ impl Embedder for CandleEmbedder {
         self.model.dimension
     }
 
+    fn max_tokens(&self) -> usize {
+        self.model.max_tokens
+    }
+
+    fn measure(&self, texts: &[String]) -> Option<Vec<TextTokens>> {
+        texts.iter().map(|text| self.model.measure(text)).collect()
+    }
+
     async fn embed(&self, texts: Vec<String>) -> Result<Vec<Result<Embedding, InferenceError>>, InferenceError> {
         let model = Arc::clone(&self.model);
         tokio::task::spawn_blocking(move || model.embed(&texts)).await.map_err(|_| broken("the embedding model panicked"))?
@@ -130,7 +138,7 @@ impl Model {
         for (at, text) in texts.iter().enumerate() {
             match self.tokenizer.encode(text.as_str(), true) {
                 Ok(encoding) => {
-                    if !encoding.get_overflowing().is_empty() || encoding.len() == self.max_tokens {
+                    if !encoding.get_overflowing().is_empty() {
                         metrics::counter!("inference_truncated_total").increment(1);
                     }
                     rows.push((at, encoding.get_ids().to_vec()));
@@ -161,6 +169,12 @@ impl Model {
             }
         }
         Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(broken("a text was lost")))).collect())
+    }
+
+    fn measure(&self, text: &str) -> Option<TextTokens> {
+        let encoding = self.tokenizer.encode(text, true).ok()?;
+        let cut: usize = encoding.get_overflowing().iter().map(|part| part.get_special_tokens_mask().iter().filter(|special| **special == 0).count()).sum();
+        Some(TextTokens { all: encoding.len() + cut, read: encoding.len() })
     }
 
     /// Neighbours in length together, each batch within the budget, at least one text.
