@@ -2,6 +2,8 @@
 //!
 //! - [`Embedder`], [`Generator`]: the ports ([`port`]).
 //! - [`Batcher`]: many callers, one device, full batches; [`BatchedEmbedder`] is one before an embedding model.
+//! - [`backend`]: models behind HTTP, vLLM and Ollama.
+//! - [`chain`]: several backends as one, the next answering when one is down.
 //! - [`clock`]: the time, handed in.
 //! - [`prompt`]: what the companion is told, versioned files.
 //! - [`template`]: a model's own chat template, rendered; never written by hand.
@@ -9,7 +11,9 @@
 //! Holds always: what is in the ports' comments. Not promised: any particular model; those are adapters in crates of their own.
 //! After a crash: nothing here is kept.
 
+pub mod backend;
 mod batch;
+pub mod chain;
 pub mod clock;
 pub mod port;
 pub mod prompt;

@@ -4,7 +4,7 @@
 //! thread each (twice the rate of all threads on one batch).
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ajatus_inference::{Embedder, Embedding, InferenceError, ModelIdentity, TextTokens};
 use async_trait::async_trait;
@@ -47,6 +47,8 @@ struct Limits {
 struct Model {
     bert: BertModel,
     tokenizer: Tokenizer,
+    /// The same without a limit, for whoever asks how long a text is.
+    counter: OnceLock<Tokenizer>,
     max_tokens: usize,
     batch_tokens: usize,
     dimension: usize,
@@ -97,6 +99,7 @@ impl CandleEmbedder {
         let model = Model {
             bert,
             tokenizer,
+            counter: OnceLock::new(),
             max_tokens,
             batch_tokens: config.batch_tokens.max(1),
             dimension: bert_config.hidden_size,
@@ -172,9 +175,14 @@ impl Model {
     }
 
     fn measure(&self, text: &str) -> Option<TextTokens> {
-        let encoding = self.tokenizer.encode(text, true).ok()?;
-        let cut: usize = encoding.get_overflowing().iter().map(|part| part.get_special_tokens_mask().iter().filter(|special| **special == 0).count()).sum();
-        Some(TextTokens { all: encoding.len() + cut, read: encoding.len() })
+        let counter = self.counter.get_or_init(|| {
+            let mut counter = self.tokenizer.clone();
+            // Taking a limit away cannot fail.
+            counter.with_truncation(None).ok();
+            counter
+        });
+        let all = counter.encode_fast(text, true).ok()?.len();
+        Some(TextTokens { all, read: all.min(self.max_tokens) })
     }
 
     /// Neighbours in length together, each batch within the budget, at least one text.

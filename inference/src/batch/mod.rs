@@ -176,6 +176,13 @@ impl<D: Device> Batcher<D> {
         &self.shared.device
     }
 
+    /// Inputs that wait, of both classes.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let mut queue = self.shared.lock();
+        queue.waiting(Class::Interactive) + queue.waiting(Class::Batch)
+    }
+
     /// Asks. Dropping the future takes back what has not been answered. `within` is this call's deadline, queue included.
     ///
     /// # Errors
