@@ -7,6 +7,7 @@
 
 mod arguments;
 mod bare;
+mod batcher;
 mod checksum;
 mod error;
 mod generate;
@@ -30,7 +31,8 @@ usage: ajatus-benches COMMAND
         [--ajatus PROGRAM] [--python PROGRAM] [--benches FOLDER] [--data FOLDER] [--limit-seconds N] [--json]
   nexmark [--rows N] [--queries q0,q5] [--epoch-rows N] [--workers W] [--seed S] [--ajatus PROGRAM] [--benches FOLDER]
         [--data FOLDER] [--limit-seconds N]
-  nexmark expect|check QUERY --data FOLDER [--file FILE]";
+  nexmark expect|check QUERY --data FOLDER [--file FILE]
+  batcher [--callers N] [--runs R] [--threads T] [--json]";
 
 fn main() -> ExitCode {
     match run() {
@@ -59,6 +61,7 @@ fn run() -> Result<(), BenchError> {
         "check" => checksum::command(arguments),
         "table" => table::command(arguments),
         "nexmark" => nexmark::command(arguments),
+        "batcher" => batcher::command(arguments),
         other => Err(BenchError::Usage(format!("there is no command {other:?}"))),
     }
 }
