@@ -84,8 +84,26 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PipelineCommand,
     },
+    /// The models alone.
+    Core {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: CoreCommand,
+    },
     /// Check every part and say how to mend what is wrong.
     Doctor,
+}
+
+/// `ajatus core …`.
+#[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CoreCommand {
+    /// Serve the models over HTTP, as OpenAI's API has it, until Ctrl-C; needs no log and no database.
+    Serve {
+        /// Address to listen on; overrides the configuration. Port 0 takes a free one.
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<std::net::SocketAddr>,
+    },
 }
 
 /// `ajatus pipeline …`.

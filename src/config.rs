@@ -35,6 +35,10 @@ pub(crate) struct Config {
     pub(crate) index: Index,
     /// The Arroyo cluster that pipelines are deployed to.
     pub(crate) arroyo: Arroyo,
+    /// Batches of texts for the embedding model.
+    pub(crate) batch: Batch,
+    /// The models over HTTP (`ajatus core serve`).
+    pub(crate) core: Core,
 }
 
 /// The HTTP side.
@@ -80,6 +84,8 @@ pub(crate) struct Models {
     pub(crate) embedding: Model,
     /// Speaks.
     pub(crate) chat: Model,
+    /// Longest wait for a backend's first word, milliseconds, before the next one is asked. Default 60000, 100 to 600000.
+    pub(crate) first_word_ms: u64,
 }
 
 /// One model.
@@ -99,6 +105,78 @@ pub(crate) struct Model {
     /// Most tokens of prompt and answer. Default: what the model's file says, at most 8192.
     #[serde(default)]
     pub(crate) context_tokens: Option<usize>,
+    /// A server with the interface of vLLM, asked first. Default none.
+    #[serde(default)]
+    pub(crate) vllm: Option<Vllm>,
+    /// An Ollama, asked when vLLM does not answer. Default none.
+    #[serde(default)]
+    pub(crate) ollama: Option<Ollama>,
+    /// Whether the model in this process answers when no server does; only a chat model can be left out. Default true.
+    #[serde(default = "yes")]
+    pub(crate) local: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A server with the interface of vLLM: vLLM, another `ajatus core serve`, llama.cpp's server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Vllm {
+    /// Where it is; `VLLM_URL` (chat) and `VLLM_EMBEDDING_URL` override.
+    pub(crate) url: String,
+    /// Its model. Default: the first that it lists for the task; `VLLM_MODEL` and `VLLM_EMBEDDING_MODEL` override.
+    #[serde(default)]
+    pub(crate) model: Option<String>,
+    /// Its key. Default none; `VLLM_API_KEY` overrides.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
+    /// What stands for its weights in the name of an answer's model. Default: what it says, else `unverified`.
+    #[serde(default)]
+    pub(crate) weights: Option<String>,
+    /// Most tokens of prompt and answer. Default: what it says, else 4096.
+    #[serde(default)]
+    pub(crate) context_tokens: Option<usize>,
+}
+
+/// An Ollama.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ollama {
+    /// Where it is; `OLLAMA_URL` overrides.
+    pub(crate) url: String,
+    /// Its model; `OLLAMA_MODEL` (chat) and `OLLAMA_EMBEDDING_MODEL` override.
+    pub(crate) model: String,
+    /// Most tokens of prompt and answer; it takes memory there. Default 4096.
+    #[serde(default)]
+    pub(crate) context_tokens: Option<usize>,
+}
+
+/// Batches of texts for the embedding model.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Batch {
+    /// Tokens of a batch at most. Default 16384, 512 to 1048576.
+    pub(crate) max_batch_tokens: usize,
+    /// Texts of a batch at most. Default 64, 1 to 4096.
+    pub(crate) max_batch_rows: usize,
+    /// How long a text waits for its batch to fill, milliseconds. Default 0 (right for a CPU), 0 to 1000.
+    pub(crate) max_delay_ms: u64,
+    /// Batches at the model at once. Default 1; 2 to 8 for a server. 1 to 64.
+    pub(crate) max_in_flight: usize,
+    /// Texts waiting at most, per class. Default 8192, 1 to 1000000.
+    pub(crate) queue_capacity: usize,
+}
+
+/// The models over HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Core {
+    /// Address to listen on. Default `127.0.0.1:7421`; port 0 takes a free one. Others than this machine's need a key.
+    pub(crate) listen: SocketAddr,
+    /// Key that clients must send. Default none; `CORE_API_KEY` overrides.
+    pub(crate) key: Option<String>,
 }
 
 /// The dataflow.
@@ -176,6 +254,8 @@ impl Default for Config {
             chat: Chat::default(),
             index: Index::default(),
             arroyo: Arroyo::default(),
+            batch: Batch::default(),
+            core: Core::default(),
         }
     }
 }
@@ -208,6 +288,9 @@ impl Default for Models {
                 weights: Some("8087e9bf97c265f8".into()),
                 threads: None,
                 context_tokens: None,
+                vllm: None,
+                ollama: None,
+                local: true,
             },
             chat: Model {
                 name: "SmolLM2-135M-Instruct".into(),
@@ -215,8 +298,24 @@ impl Default for Models {
                 weights: Some("5f4fa13bfc6dd4a9".into()),
                 threads: None,
                 context_tokens: None,
+                vllm: None,
+                ollama: None,
+                local: true,
             },
+            first_word_ms: 60_000,
         }
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { max_batch_tokens: 16_384, max_batch_rows: 64, max_delay_ms: 0, max_in_flight: 1, queue_capacity: 8_192 }
+    }
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7421)), key: None }
     }
 }
 
@@ -245,6 +344,12 @@ pub(crate) struct Environment {
     kafka: Option<String>,
     assets: Option<PathBuf>,
     arroyo_token: Option<String>,
+    vllm: [Option<String>; 2],
+    vllm_model: [Option<String>; 2],
+    vllm_key: Option<String>,
+    ollama: Option<String>,
+    ollama_model: [Option<String>; 2],
+    core_key: Option<String>,
     /// Log filter, as `RUST_LOG` has it.
     pub(crate) log_filter: Option<String>,
 }
@@ -259,6 +364,12 @@ impl Environment {
             kafka: text("KAFKA_BOOTSTRAP_SERVERS"),
             assets: text("AJATUS_ASSETS").map(PathBuf::from),
             arroyo_token: text("AJATUS_ARROYO_TOKEN"),
+            vllm: [text("VLLM_URL"), text("VLLM_EMBEDDING_URL")],
+            vllm_model: [text("VLLM_MODEL"), text("VLLM_EMBEDDING_MODEL")],
+            vllm_key: text("VLLM_API_KEY"),
+            ollama: text("OLLAMA_URL"),
+            ollama_model: [text("OLLAMA_MODEL"), text("OLLAMA_EMBEDDING_MODEL")],
+            core_key: text("CORE_API_KEY"),
             log_filter: text("RUST_LOG"),
         }
     }
@@ -291,6 +402,7 @@ impl Config {
         if let Some(token) = &environment.arroyo_token {
             config.arroyo.token = Some(token.clone());
         }
+        config.take_servers(environment)?;
         config.check()?;
         for path in [&mut config.data, &mut config.assets] {
             *path = std::path::absolute(&path)?;
@@ -299,6 +411,35 @@ impl Config {
             model.path = config.assets.join(&model.path);
         }
         Ok(config)
+    }
+
+    /// The servers of models that the environment names, for chat first and for embeddings second.
+    fn take_servers(&mut self, environment: &Environment) -> anyhow::Result<()> {
+        for (at, model) in [&mut self.models.chat, &mut self.models.embedding].into_iter().enumerate() {
+            if let Some(url) = &environment.vllm[at] {
+                model.vllm.get_or_insert_default().url.clone_from(url);
+            }
+            if let Some(vllm) = &mut model.vllm {
+                vllm.model = environment.vllm_model[at].clone().or(vllm.model.take());
+                vllm.key = environment.vllm_key.clone().or(vllm.key.take());
+            }
+            match (&environment.ollama, &environment.ollama_model[at], &mut model.ollama) {
+                (url, name, Some(ollama)) => {
+                    ollama.url = url.clone().unwrap_or_else(|| ollama.url.clone());
+                    ollama.model = name.clone().unwrap_or_else(|| ollama.model.clone());
+                }
+                (Some(url), Some(name), none) => *none = Some(Ollama { url: url.clone(), model: name.clone(), context_tokens: None }),
+                _ => {}
+            }
+        }
+        if environment.ollama.is_some() && self.models.chat.ollama.is_none() && self.models.embedding.ollama.is_none() {
+            let message = "OLLAMA_URL is set, but no model of it: set OLLAMA_MODEL (chat) or OLLAMA_EMBEDDING_MODEL too, to a name that `ollama list` shows";
+            return Err(Ended::new(Exit::Usage, message));
+        }
+        if let Some(key) = &environment.core_key {
+            self.core.key = Some(key.clone());
+        }
+        Ok(())
     }
 
     fn read(path: &Path) -> anyhow::Result<Self> {
@@ -333,6 +474,19 @@ impl Config {
         within("arroyo.request_s", self.arroyo.request_s, 1, 3600)?;
         within("arroyo.deadline_s", self.arroyo.deadline_s, 1, 86_400)?;
         within("arroyo.poll_ms", self.arroyo.poll_ms, 1, 60_000)?;
+        within("models.first_word_ms", self.models.first_word_ms, 100, 600_000)?;
+        within("batch.max_batch_tokens", self.batch.max_batch_tokens, 512, 1_048_576)?;
+        within("batch.max_batch_rows", self.batch.max_batch_rows, 1, 4096)?;
+        within("batch.max_delay_ms", self.batch.max_delay_ms, 0, 1000)?;
+        within("batch.max_in_flight", self.batch.max_in_flight, 1, 64)?;
+        within("batch.queue_capacity", self.batch.queue_capacity, 1, 1_000_000)?;
+        if !self.models.embedding.local {
+            let message = "configuration: models.embedding.local must be true: the model in this process says which vectors are right, so that servers can be held to it";
+            return Err(Ended::new(Exit::Usage, message));
+        }
+        if !self.models.chat.local && self.models.chat.vllm.is_none() && self.models.chat.ollama.is_none() {
+            return Err(Ended::new(Exit::Usage, "configuration: models.chat.local is false, and no server is named: nobody would answer"));
+        }
         for (key, model) in [("models.embedding", &self.models.embedding), ("models.chat", &self.models.chat)] {
             within(&format!("{key}.threads"), model.threads.unwrap_or(1), 1, 1024)?;
             if let Some(weights) = &model.weights
@@ -364,6 +518,28 @@ mod tests {
         let error = config.check().expect_err("bound");
         assert!(error.to_string().contains("pipeline.workers is 0"), "{error}");
         assert_eq!(crate::exit::of(&error), Exit::Usage);
+    }
+
+    #[test]
+    fn takes_servers_from_the_environment_and_refuses_half_of_one() {
+        let environment = Environment {
+            vllm: [Some("http://a".to_owned()), None],
+            vllm_model: [Some("m".to_owned()), Some("e".to_owned())],
+            ollama: Some("http://o".to_owned()),
+            ollama_model: [None, Some("minilm".to_owned())],
+            ..Environment::default()
+        };
+        let mut config: Config = toml::from_str("[models.chat]\nname = \"c\"\npath = \"c\"\nvllm = { url = \"http://b\", model = \"n\", key = \"k\" }").expect("shape is right");
+        config.take_servers(&environment).expect("whole");
+        let vllm = config.models.chat.vllm.as_ref().expect("named");
+        assert_eq!((vllm.url.as_str(), vllm.model.as_deref(), vllm.key.as_deref()), ("http://a", Some("m"), Some("k")));
+        assert!(config.models.chat.ollama.is_none() && config.models.embedding.vllm.is_none());
+        assert_eq!(config.models.embedding.ollama.as_ref().expect("named").model, "minilm");
+        let half = Environment { ollama_model: [None, None], ..environment };
+        let error = Config::default().take_servers(&half).expect_err("no model");
+        assert!(error.to_string().contains("OLLAMA_MODEL"), "{error}");
+        let alone: Config = toml::from_str("[models.chat]\nname = \"c\"\npath = \"c\"\nlocal = false").expect("shape is right");
+        assert!(alone.check().expect_err("nobody answers").to_string().contains("nobody"));
     }
 
     #[test]

@@ -81,7 +81,7 @@ async fn dispatch(cli: &mut Cli, environment: &Environment, out: &Out) -> anyhow
     let mut command = cli.command.clone();
     prepare(&mut command)?;
     let own_process = match &command {
-        Command::Up(_) | Command::Eval { .. } | Command::Bench { .. } => true,
+        Command::Up(_) | Command::Core { .. } | Command::Eval { .. } | Command::Bench { .. } => true,
         // Only what uses the log or the database runs where they are open.
         Command::Pipeline { command } => command::pipeline_stands_alone(command),
         _ => false,
@@ -125,7 +125,7 @@ fn check_processor() -> Result<(), String> {
 
 fn init_logs(environment: &Environment, cli: &Cli) {
     use tracing_subscriber::EnvFilter;
-    let default = if matches!(cli.command, Command::Up(_)) { "info" } else { "warn" };
+    let default = if matches!(cli.command, Command::Up(_) | Command::Core { .. }) { "info" } else { "warn" };
     let filter = environment.log_filter.clone().unwrap_or_else(|| default.to_owned());
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(default));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

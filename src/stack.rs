@@ -5,15 +5,15 @@
 //! Not promised: that every part is there: a command opens what it needs, and asking for another is our bug.
 
 mod machine;
+mod models;
 mod report;
 mod scratch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ajatus_candle::{CandleEmbedder, CandleGenerator};
 use ajatus_events::UserId;
-use ajatus_inference::{BatchedEmbedder, Class, Embedder, Generator, Sampling};
+use ajatus_inference::{Class, Embedder, Generator, Sampling};
 use ajatus_kafka::{EmbeddedLog, KafkaLog, Log, Topics};
 use ajatus_memory::index::Index;
 use ajatus_memory::keys::{KeyRing, RootKey};
@@ -25,6 +25,7 @@ use ajatus_serving::recall::Recall;
 use ajatus_serving::reply::{Replier, ReplyConfig, ReplyParts};
 use ajatus_serving::{ServeConfig, SystemClock};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 pub(crate) use report::metrics;
 pub(crate) use machine::{available_mib, cpu_seconds, free_mib, peak_rss_mib, percentile, resident_mib};
@@ -92,6 +93,11 @@ impl Needs {
         !(self.log || self.database || self.embedder || self.generator || self.pipeline || self.index)
     }
 
+    /// Whether nothing is needed that lies in the data folder.
+    fn only_models(self) -> bool {
+        (self.embedder || self.generator) && !(self.log || self.database || self.pipeline || self.index)
+    }
+
     /// Writing: log, database, embedder, dataflow.
     pub(crate) fn pipeline() -> Self {
         Self { log: true, database: true, embedder: true, pipeline: true, ..Self::default() }
@@ -121,8 +127,10 @@ pub(crate) struct Stack {
     server: Option<PrivatePostgres>,
     database: Option<Postgres>,
     keys: Option<KeyRing>,
-    embedder: Option<Arc<BatchedEmbedder>>,
-    generator: Option<Arc<CandleGenerator>>,
+    embedder: Option<models::Embedding>,
+    generator: Option<models::Chat>,
+    /// Looks at the servers of models.
+    watching: JoinSet<()>,
     pipeline: Option<ajatus_pipelines::Running>,
     index: Option<Arc<Index>>,
     follower: Option<Follower>,
@@ -158,6 +166,7 @@ impl Stack {
             keys: None,
             embedder: None,
             generator: None,
+            watching: JoinSet::new(),
             pipeline: None,
             index: None,
             follower: None,
@@ -175,7 +184,9 @@ impl Stack {
     }
 
     async fn open_parts(&mut self, needs: Needs, out: &Out) -> anyhow::Result<()> {
-        std::fs::create_dir_all(&self.config.data)?;
+        if !needs.only_models() {
+            std::fs::create_dir_all(&self.config.data)?;
+        }
         if needs.log {
             self.log = Some(self.open_log().await?);
         }
@@ -257,36 +268,6 @@ impl Stack {
 }
 
 impl Stack {
-    async fn open_embedder(&mut self) -> anyhow::Result<()> {
-        let model = &self.config.models.embedding;
-        let config = ajatus_candle::EmbedderConfig {
-            path: model.path.clone(),
-            name: model.name.clone(),
-            weights: model.weights.clone(),
-            threads: model.threads,
-            ..ajatus_candle::EmbedderConfig::default()
-        };
-        let loaded = tokio::task::spawn_blocking(move || CandleEmbedder::load(config)).await?;
-        let embedder = loaded.map_err(|error| Ended::new(Exit::Unusable, error.to_string()))?;
-        self.embedder = Some(BatchedEmbedder::new(Arc::new(embedder), ajatus_inference::BatchConfig::default()));
-        Ok(())
-    }
-
-    async fn open_generator(&mut self) -> anyhow::Result<()> {
-        let model = &self.config.models.chat;
-        let config = ajatus_candle::GeneratorConfig {
-            path: model.path.clone(),
-            name: model.name.clone(),
-            weights: model.weights.clone(),
-            threads: model.threads,
-            context_tokens: model.context_tokens,
-            ..ajatus_candle::GeneratorConfig::default()
-        };
-        let loaded = tokio::task::spawn_blocking(move || CandleGenerator::load(config)).await?;
-        self.generator = Some(Arc::new(loaded.map_err(|error| Ended::new(Exit::Unusable, error.to_string()))?));
-        Ok(())
-    }
-
     async fn start_pipeline(&mut self) -> anyhow::Result<()> {
         let config = ajatus_pipelines::RuntimeConfig {
             workers: self.config.pipeline.workers,
@@ -378,6 +359,7 @@ impl Stack {
         {
             first.get_or_insert(anyhow::Error::from(error));
         }
+        self.watching.shutdown().await;
         self.generator = None;
         if let Some(embedder) = self.embedder.take() {
             embedder.close().await;
@@ -443,11 +425,12 @@ impl Stack {
     }
 
     fn embedder(&self, class: Class) -> Arc<dyn Embedder> {
-        self.embedder.as_ref().expect("the command opened the embedder").handle(class)
+        let embedder = self.embedder.as_ref().expect("the command opened the embedder");
+        embedder.batched.handle_within(class, (class == Class::Interactive).then_some(models::INTERACTIVE))
     }
 
     fn generator(&self) -> Arc<dyn Generator> {
-        Arc::clone(self.generator.as_ref().expect("the command opened the generator")) as Arc<dyn Generator>
+        Arc::clone(&self.generator.as_ref().expect("the command opened the generator").generator)
     }
 
     /// Finds turns for questions that somebody waits for.

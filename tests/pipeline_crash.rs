@@ -73,10 +73,17 @@ fn contents(ajatus: &Ajatus, names: &[&str]) -> Vec<String> {
     names.iter().map(|name| std::fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))).collect()
 }
 
-/// The dead letters without their order.
+/// The dead letters without their order and their ledger.
 fn letters(ajatus: &Ajatus, file: &str, state: &str) -> Vec<String> {
     let folder = ajatus.data().parent().expect("a folder").join(state).join("dead-letters.jsonl");
-    let mut lines: Vec<String> = std::fs::read_to_string(folder).unwrap_or_else(|error| panic!("{file}: {error}")).lines().map(str::to_owned).collect();
+    let text = std::fs::read_to_string(folder).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let whole = text.lines().map(|line| {
+        let mut letter: Value = serde_json::from_str(line).expect("JSON");
+        // Each folder has a ledger of its own.
+        letter.as_object_mut().expect("an object").remove("ledger");
+        letter.to_string()
+    });
+    let mut lines: Vec<String> = whole.collect();
     lines.sort();
     lines
 }

@@ -7,9 +7,11 @@
 
 mod arguments;
 mod bare;
+mod batcher;
 mod checksum;
 mod error;
 mod generate;
+mod model;
 mod nexmark;
 mod process;
 mod table;
@@ -30,7 +32,9 @@ usage: ajatus-benches COMMAND
         [--ajatus PROGRAM] [--python PROGRAM] [--benches FOLDER] [--data FOLDER] [--limit-seconds N] [--json]
   nexmark [--rows N] [--queries q0,q5] [--epoch-rows N] [--workers W] [--seed S] [--ajatus PROGRAM] [--benches FOLDER]
         [--data FOLDER] [--limit-seconds N]
-  nexmark expect|check QUERY --data FOLDER [--file FILE]";
+  nexmark expect|check QUERY --data FOLDER [--file FILE]
+  model [--rows N] [--batch N] [--in-flight N] [--service-ms MS] [--epoch-rows N]
+  batcher [--callers N] [--runs R] [--threads T] [--json]";
 
 fn main() -> ExitCode {
     match run() {
@@ -59,6 +63,8 @@ fn run() -> Result<(), BenchError> {
         "check" => checksum::command(arguments),
         "table" => table::command(arguments),
         "nexmark" => nexmark::command(arguments),
+        "model" => model::command(arguments),
+        "batcher" => batcher::command(arguments),
         other => Err(BenchError::Usage(format!("there is no command {other:?}"))),
     }
 }

@@ -8,6 +8,7 @@
 //! Failure: [`InferenceError`], one variant per thing a caller does differently.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::Stream;
@@ -66,12 +67,118 @@ pub enum InferenceError {
         /// The deadline.
         limit_ms: u64,
     },
-    /// The backend broke or is gone; another backend may answer.
+    /// The backend broke; another backend may answer, and so may this one with other input.
     #[error("the model's backend failed: {reason}")]
     Backend {
         /// What it said.
         reason: String,
     },
+    /// Nobody answers there; another backend may answer, or this one later.
+    #[error("nobody answers at {address}: {reason}; start the server there, or mend its url in ajatus.toml")]
+    Unreachable {
+        /// Whose address.
+        address: String,
+        /// What the connection said.
+        reason: String,
+    },
+    /// The server is there and wants fewer requests; another backend may answer, or this one later.
+    #[error("the server at {address} takes no more requests now{}", again(retry_after))]
+    Throttled {
+        /// Whose address.
+        address: String,
+        /// When to come again, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// The server refuses us, whatever we ask: a wrong key, a wrong address, a model that it does not have.
+    #[error("the server at {address} refuses: {reason}")]
+    Refused {
+        /// Whose address.
+        address: String,
+        /// What it said, and what to do.
+        reason: String,
+    },
+    /// The server's answer is not what its interface says; is it the right kind of server?
+    #[error("the server at {address} answered what cannot be understood: {reason}; is this the right kind of server?")]
+    Garbled {
+        /// Whose address.
+        address: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// An answer ended in its middle. Trying again may help, from the start.
+    #[error("the answer broke off: {reason}; ask again")]
+    BrokenOff {
+        /// What happened.
+        reason: String,
+    },
+}
+
+fn again(retry_after: &Option<Duration>) -> String {
+    retry_after.map_or_else(String::new, |pause| format!("; it asks to come again in {} s", pause.as_secs_f64().ceil()))
+}
+
+impl InferenceError {
+    /// Whether the same may succeed later without anybody changing what is asked.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        !matches!(self, Self::Input { .. } | Self::Model { .. })
+    }
+
+    /// Whether asking with fewer inputs may succeed.
+    #[must_use]
+    pub fn may_be_the_inputs_fault(&self) -> bool {
+        matches!(self, Self::Input { .. } | Self::Backend { .. })
+    }
+
+    /// Whether another backend may answer what this one did not.
+    #[must_use]
+    pub fn another_may_answer(&self) -> bool {
+        !matches!(self, Self::Input { .. })
+    }
+
+    /// Whether it counts against the backend. A full queue of ours does not, nor does a bad input.
+    #[must_use]
+    pub fn blames_the_backend(&self) -> bool {
+        !matches!(self, Self::Input { .. } | Self::Overloaded { .. })
+    }
+
+    /// The kind in a word, as metrics name it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Input { .. } => "input",
+            Self::Model { .. } => "model",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Timeout { .. } => "timeout",
+            Self::Backend { .. } => "backend",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Throttled { .. } => "throttled",
+            Self::Refused { .. } => "refused",
+            Self::Garbled { .. } => "garbled",
+            Self::BrokenOff { .. } => "broken_off",
+        }
+    }
+}
+
+/// Whose turn in a queue an input takes: a user, or a piece of work. It says nothing about who may see what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Party(pub u128);
+
+/// Tokens of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextTokens {
+    /// All of them.
+    pub all: usize,
+    /// Those that the model reads; the rest is cut.
+    pub read: usize,
+}
+
+impl TextTokens {
+    /// Whether something is cut.
+    #[must_use]
+    pub fn truncated(self) -> bool {
+        self.all > self.read
+    }
 }
 
 /// Makes vectors of texts.
@@ -90,6 +197,24 @@ pub trait Embedder: Send + Sync + 'static {
     /// The outer error fails the whole call ([`InferenceError::Overloaded`], [`InferenceError::Backend`],
     /// [`InferenceError::Timeout`]); an inner one fails its own text.
     async fn embed(&self, texts: Vec<String>) -> Result<Vec<Result<Embedding, InferenceError>>, InferenceError>;
+
+    /// As [`Self::embed`], with the party of each text, so that a queue lets parties take turns. Default: there is no queue.
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    async fn embed_for(&self, texts: Vec<(Party, String)>) -> Result<Vec<Result<Embedding, InferenceError>>, InferenceError> {
+        self.embed(texts.into_iter().map(|(_, text)| text).collect()).await
+    }
+
+    /// Tokens of a text that the model reads at most; the rest is cut. Default: not known, so no bound.
+    fn max_tokens(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Counts the tokens of texts. Default: `None`, the model cannot say without embedding them.
+    fn measure(&self, _texts: &[String]) -> Option<Vec<TextTokens>> {
+        None
+    }
 }
 
 /// Who speaks in a prompt.
@@ -121,15 +246,19 @@ pub struct Sampling {
     pub temperature: f64,
     /// Keep the smallest set of tokens with this much probability. Default 0.9, above 0 to 1.
     pub top_p: f64,
+    /// Keep so many of the most probable tokens. Default: all.
+    pub top_k: Option<usize>,
     /// Divide the logits of tokens already seen by this. Default 1.1, 1 is off.
     pub repetition_penalty: f32,
     /// Seed of the draw; the same seed, model and machine give the same text. Default 42.
     pub seed: u64,
+    /// Only tokens that keep the answer within this JSON schema. Default: free text. See [`Generator::structured`].
+    pub schema: Option<serde_json::Value>,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 0.2, top_p: 0.9, repetition_penalty: 1.1, seed: 42 }
+        Self { temperature: 0.2, top_p: 0.9, top_k: None, repetition_penalty: 1.1, seed: 42, schema: None }
     }
 }
 
@@ -175,6 +304,14 @@ pub enum GenerateEvent {
 /// Events of one generation; dropping it stops the work at the device before its next token.
 pub type GenerateStream = Pin<Box<dyn Stream<Item = Result<GenerateEvent, InferenceError>> + Send>>;
 
+/// A generation, and which model answers it.
+pub struct Started {
+    /// The one that answers.
+    pub model: ModelIdentity,
+    /// What it says.
+    pub events: GenerateStream,
+}
+
 /// Generates text.
 #[async_trait]
 pub trait Generator: Send + Sync + 'static {
@@ -196,4 +333,18 @@ pub trait Generator: Send + Sync + 'static {
     /// [`InferenceError::Input`] if the prompt does not fit the context with at least one token to spare;
     /// [`InferenceError::Overloaded`].
     async fn generate(&self, request: GenerateRequest) -> Result<GenerateStream, InferenceError>;
+
+    /// As [`Self::generate`], and says which model answers: not always [`Self::model`] where several stand in for each other.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    async fn start(&self, request: GenerateRequest) -> Result<Started, InferenceError> {
+        let events = self.generate(request).await?;
+        Ok(Started { model: self.model().clone(), events })
+    }
+
+    /// Whether it can hold an answer to [`Sampling::schema`]; one that cannot refuses such a request. Default: it cannot.
+    fn structured(&self) -> bool {
+        false
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ajatus_events::{AnswerKey, ModelAnswer, UserId, topic};
-use ajatus_inference::{Embedder, InferenceError};
+use ajatus_inference::{Embedder, InferenceError, Party};
 use ajatus_kafka::{Log, Record, partition_for_user, wire};
 use ajatus_memory::index::vector_to_bytes;
 use ajatus_memory::keys::{KeyError, KeyRing, Purpose, UserKey};
@@ -40,7 +40,12 @@ impl Asker {
         let unknown: Vec<usize> = (0..known.len()).filter(|at| known[*at].is_none()).collect();
         let mut refused: BTreeMap<usize, String> = BTreeMap::new();
         if !unknown.is_empty() {
-            let texts: Vec<String> = unknown.iter().map(|at| std::mem::take(&mut asked[*at].text)).collect();
+            // Users take turns in the model's queue; one who is gone meanwhile waits as nobody.
+            let texts = unknown.iter().map(|at| {
+                let party = asked[*at].key.as_ref().map_or(Party(0), |key| Party(key.user_id.0.as_u128()));
+                (party, std::mem::take(&mut asked[*at].text))
+            });
+            let texts: Vec<(Party, String)> = texts.collect();
             let clock = Instant::now();
             let answers = self.ask(texts).await;
             self.meter.add("embed", clock);
@@ -70,7 +75,7 @@ impl Asker {
     }
 
     /// Asks until every text has an answer or a refusal that trying again would not change.
-    async fn ask(&self, texts: Vec<String>) -> Vec<Result<Vec<f32>, InferenceError>> {
+    async fn ask(&self, texts: Vec<(Party, String)>) -> Vec<Result<Vec<f32>, InferenceError>> {
         let mut answers: Vec<Option<Result<Vec<f32>, InferenceError>>> = vec![None; texts.len()];
         let mut pause = Duration::from_millis(50);
         loop {
@@ -78,16 +83,16 @@ impl Asker {
             if open.is_empty() {
                 return answers.into_iter().flatten().collect();
             }
-            match self.embedder.embed(open.iter().map(|at| texts[*at].clone()).collect()).await {
+            match self.embedder.embed_for(open.iter().map(|at| texts[*at].clone()).collect()).await {
                 Ok(batch) => {
                     for (at, answer) in open.iter().zip(batch) {
                         match answer {
-                            Err(error) if may_pass(&error) => tracing::warn!(%error, "a text could not be embedded yet"),
+                            Err(error) if error.may_pass() => tracing::warn!(%error, "a text could not be embedded yet"),
                             settled => answers[*at] = Some(settled.and_then(|vector| usable(vector, self.embedder.dimension()))),
                         }
                     }
                 }
-                Err(error) if may_pass(&error) => tracing::warn!(%error, "the embedding model did not answer; trying again"),
+                Err(error) if error.may_pass() => tracing::warn!(%error, "the embedding model did not answer; trying again"),
                 Err(error) => open.iter().for_each(|at| answers[*at] = Some(Err(error.clone()))),
             }
             if answers.iter().any(Option::is_none) {
@@ -131,10 +136,6 @@ impl Asker {
         }
         Ok(())
     }
-}
-
-fn may_pass(error: &InferenceError) -> bool {
-    matches!(error, InferenceError::Overloaded { .. } | InferenceError::Timeout { .. } | InferenceError::Backend { .. })
 }
 
 fn usable(vector: Vec<f32>, dimension: usize) -> Result<Vec<f32>, InferenceError> {

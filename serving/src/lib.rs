@@ -3,6 +3,7 @@
 //! - [`follow`]: keeps the index up to date from the log.
 //! - [`recall`]: finds the turns a question is about.
 //! - [`reply`]: a reply as a job that outlives its connection.
+//! - [`core`]: the models alone, as OpenAI's API has it.
 //! - [`auth`]: passwords, access tokens, refresh tokens.
 //!
 //! Holds always: yes is said to a message only when it is durable on the log; a user sees only what is theirs; every error is a
@@ -14,6 +15,7 @@ pub mod auth;
 mod body;
 mod clock;
 mod connections;
+pub mod core;
 pub mod follow;
 mod numbers;
 mod problem;

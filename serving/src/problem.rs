@@ -147,7 +147,7 @@ impl From<LogError> for Problem {
 impl From<InferenceError> for Problem {
     fn from(error: InferenceError) -> Self {
         match error {
-            InferenceError::Overloaded { .. } | InferenceError::Timeout { .. } | InferenceError::Backend { .. } => {
+            error if error.may_pass() => {
                 tracing::warn!(%error, "the model did not answer");
                 Self::unavailable("the model does not answer now; try again in a moment")
             }

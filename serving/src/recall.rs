@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ajatus_events::UserId;
-use ajatus_inference::{Embedder, InferenceError};
+use ajatus_inference::{Embedder, InferenceError, Party};
 use ajatus_memory::index::{Index, IndexError, SearchResult};
 use ajatus_memory::retrieve::SearchOptions;
 
@@ -44,7 +44,7 @@ impl Recall {
     /// [`RecallError`]; trying again may help.
     pub async fn search(&self, user: UserId, question: &str, options: &SearchOptions) -> Result<SearchResult, RecallError> {
         let query = self.index.prepare(user, question).await?;
-        let mut answers = self.embedder.embed(vec![query.dense_text().to_owned()]).await?;
+        let mut answers = self.embedder.embed_for(vec![(Party(user.0.as_u128()), query.dense_text().to_owned())]).await?;
         let vector = answers.pop().unwrap_or_else(|| Err(InferenceError::Backend { reason: "no answer".to_owned() }))?;
         Ok(self.index.search(&query, &vector, options).await?)
     }

@@ -103,6 +103,12 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// Other machines could ask without a key.
+    #[error("{address} can be reached from other machines, so a key is needed: set CORE_API_KEY, or listen on 127.0.0.1")]
+    Open {
+        /// The address.
+        address: SocketAddr,
+    },
     /// The signing key cannot be made.
     #[error("the key of the access tokens cannot be used: {0}")]
     Key(String),

@@ -2,6 +2,7 @@
 
 mod ask;
 mod bench;
+mod core;
 mod doctor;
 mod eval;
 mod import;
@@ -15,7 +16,7 @@ pub(crate) use pipeline::{prepare as prepare_pipeline, stands_alone as pipeline_
 
 use std::sync::Arc;
 
-use crate::cli::{BenchCommand, Command, EvalCommand, MemoryCommand};
+use crate::cli::{BenchCommand, Command, CoreCommand, EvalCommand, MemoryCommand};
 use crate::config::Config;
 use crate::control;
 use crate::exit::{Ended, Exit};
@@ -32,6 +33,7 @@ pub(crate) async fn run_inside(stack: &Arc<Stack>, command: Command, out: &Out) 
         Command::Topics { command } => topics::run(stack, &command, out).await,
         Command::User { command } => user::run(stack, &command, out).await,
         Command::Pipeline { command } => pipeline::run(Some(stack), &stack.config, command, out).await,
+        Command::Core { command: CoreCommand::Serve { listen } } => core::serve(stack.config.clone(), listen, out).await,
         Command::Doctor => doctor::run_inside(stack, out).await,
         Command::Eval { command: EvalCommand::Recall(args) } => eval::recall(&stack.config, &args, out).await,
         Command::Bench { command: BenchCommand::Freshness { writes, history } } => {
@@ -44,6 +46,7 @@ pub(crate) async fn run_inside(stack: &Arc<Stack>, command: Command, out: &Out) 
 pub(crate) async fn run_alone(config: Config, command: Command, out: &Out) -> anyhow::Result<Exit> {
     let needs = match &command {
         Command::Up(args) => return up::run(config, args, out).await,
+        Command::Core { command: CoreCommand::Serve { listen } } => return core::serve(config, *listen, out).await,
         Command::Doctor => return doctor::run_alone(&config, out).await,
         Command::Eval { command: EvalCommand::Recall(args) } => return eval::recall(&config, args, out).await,
         Command::Bench { command: BenchCommand::Freshness { writes, history } } => {

@@ -73,6 +73,10 @@ impl Ajatus {
             .current_dir(self.folder.path())
             .env_remove("DATABASE_URL")
             .env_remove("KAFKA_BOOTSTRAP_SERVERS")
+            .env_remove("VLLM_URL")
+            .env_remove("VLLM_EMBEDDING_URL")
+            .env_remove("OLLAMA_URL")
+            .env_remove("CORE_API_KEY")
             .env("AJATUS_ASSETS", root().join(".cache"))
             .stdin(Stdio::null());
         for (name, value) in &self.environment {

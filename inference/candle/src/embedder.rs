@@ -4,9 +4,9 @@
 //! thread each (twice the rate of all threads on one batch).
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use ajatus_inference::{Embedder, Embedding, InferenceError, ModelIdentity};
+use ajatus_inference::{Embedder, Embedding, InferenceError, ModelIdentity, TextTokens};
 use async_trait::async_trait;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -47,6 +47,8 @@ struct Limits {
 struct Model {
     bert: BertModel,
     tokenizer: Tokenizer,
+    /// The same without a limit, for whoever asks how long a text is.
+    counter: OnceLock<Tokenizer>,
     max_tokens: usize,
     batch_tokens: usize,
     dimension: usize,
@@ -97,6 +99,7 @@ impl CandleEmbedder {
         let model = Model {
             bert,
             tokenizer,
+            counter: OnceLock::new(),
             max_tokens,
             batch_tokens: config.batch_tokens.max(1),
             dimension: bert_config.hidden_size,
@@ -117,6 +120,14 @@ impl Embedder for CandleEmbedder {
         self.model.dimension
     }
 
+    fn max_tokens(&self) -> usize {
+        self.model.max_tokens
+    }
+
+    fn measure(&self, texts: &[String]) -> Option<Vec<TextTokens>> {
+        texts.iter().map(|text| self.model.measure(text)).collect()
+    }
+
     async fn embed(&self, texts: Vec<String>) -> Result<Vec<Result<Embedding, InferenceError>>, InferenceError> {
         let model = Arc::clone(&self.model);
         tokio::task::spawn_blocking(move || model.embed(&texts)).await.map_err(|_| broken("the embedding model panicked"))?
@@ -130,7 +141,7 @@ impl Model {
         for (at, text) in texts.iter().enumerate() {
             match self.tokenizer.encode(text.as_str(), true) {
                 Ok(encoding) => {
-                    if !encoding.get_overflowing().is_empty() || encoding.len() == self.max_tokens {
+                    if !encoding.get_overflowing().is_empty() {
                         metrics::counter!("inference_truncated_total").increment(1);
                     }
                     rows.push((at, encoding.get_ids().to_vec()));
@@ -161,6 +172,17 @@ impl Model {
             }
         }
         Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(broken("a text was lost")))).collect())
+    }
+
+    fn measure(&self, text: &str) -> Option<TextTokens> {
+        let counter = self.counter.get_or_init(|| {
+            let mut counter = self.tokenizer.clone();
+            // Taking a limit away cannot fail.
+            counter.with_truncation(None).ok();
+            counter
+        });
+        let all = counter.encode_fast(text, true).ok()?.len();
+        Some(TextTokens { all, read: all.min(self.max_tokens) })
     }
 
     /// Neighbours in length together, each batch within the budget, at least one text.

@@ -109,6 +109,9 @@ impl Generator for CandleGenerator {
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<GenerateStream, InferenceError> {
+        if request.sampling.schema.is_some() {
+            return Err(InferenceError::Input { reason: "a model in this process cannot be held to a JSON schema; ask for it in the prompt, or use vLLM or Ollama".to_owned() });
+        }
         let tokens = Self::tokens(&self.words, &request.messages)?;
         if tokens.len() >= self.words.context {
             return Err(InferenceError::Input {

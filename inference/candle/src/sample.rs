@@ -19,7 +19,11 @@ impl Sampler {
         let draw = if sampling.temperature <= 0.0 {
             Draw::ArgMax
         } else {
-            Draw::TopP { p: sampling.top_p.clamp(0.01, 1.0), temperature: sampling.temperature }
+            let (p, temperature) = (sampling.top_p.clamp(0.01, 1.0), sampling.temperature);
+            match sampling.top_k {
+                Some(k) => Draw::TopKThenTopP { k: k.max(1), p, temperature },
+                None => Draw::TopP { p, temperature },
+            }
         };
         Self { processor: LogitsProcessor::from_sampling(sampling.seed, draw), penalty: sampling.repetition_penalty }
     }

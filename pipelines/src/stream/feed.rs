@@ -79,7 +79,7 @@ impl Saving {
         }
         match self.epochs {
             Some(epochs) => epoch.saturating_sub(self.last) >= epochs.max(1),
-            None => !self.every.is_zero() && self.begun.elapsed() >= self.every,
+            None => self.begun.elapsed() >= self.every,
         }
     }
 }

@@ -234,7 +234,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
     let base = everywhere.unwrap_or_else(|| book.last()).min(book.last());
     let busy = Arc::new(AtomicBool::new(false));
     let saving = Saving {
-        on: snapshots.is_some(),
+        on: snapshots.is_some() && (config.snapshot_epochs.is_some() || !config.snapshot_every.is_zero()),
         every: config.snapshot_every,
         epochs: config.snapshot_epochs,
         busy: Arc::clone(&busy),

@@ -81,7 +81,9 @@ impl Inner {
             stop: Vec::new(),
             sampling: self.config.sampling.clone(),
         };
-        let mut stream = parts.generator.generate(request).await?;
+        let started = parts.generator.start(request).await?;
+        usage.model = started.model.id();
+        let mut stream = started.events;
         while let Some(event) = stream.next().await {
             match event? {
                 GenerateEvent::Text(text) => {
