@@ -6,6 +6,7 @@
 //! After a crash: nothing is kept here; the caller feeds the collections again.
 
 mod activity;
+pub mod contribution;
 mod emit;
 mod infer;
 pub mod relational;
