@@ -13,4 +13,5 @@ pub mod pipeline;
 pub mod plan;
 pub mod record;
 pub mod render;
+pub mod schema;
 pub mod script;

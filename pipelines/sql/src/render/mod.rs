@@ -4,6 +4,8 @@
 //! neighbours go on.
 
 mod evaluate;
+mod operator;
+mod recursion;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -144,6 +146,14 @@ impl<'scope, 'a> Render<'scope, 'a> {
                 first.concatenate(all)
             }
             Step::Top { input, shape } => top(self.node(input), shape.clone()),
+            Step::Recursion { name, of, base, step, recursion } => self.recursion(node, name, *of, base, step, *recursion),
+            Step::Round { .. } => unreachable!("it is read inside of its recursion only"),
+            Step::Operator { operator, inputs } => {
+                let rows = inputs.iter().map(|input| self.node(input)).collect();
+                let (rows, faults) = operator::operator(node, *operator, inputs, rows);
+                self.faults.extend(faults);
+                rows
+            }
             Step::Infer { input, call } => {
                 let kinds = input.kinds();
                 let rows = self.node(input);
