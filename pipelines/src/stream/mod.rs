@@ -10,6 +10,7 @@
 //! keeps.
 //! After a crash: the ledger is whole but for a torn last line that was never fed; `sink` says what each kind of sink holds.
 
+mod answers;
 mod cases;
 mod decode;
 mod engine;
@@ -19,10 +20,11 @@ mod models;
 mod read;
 mod run;
 mod sink;
+mod write;
 
 pub use cases::{Verdict, test};
 pub use ledger::{Ledger, Minted};
-pub use models::Embedders;
+pub use models::{Backend, Backends};
 pub use run::{Progress, Report, RunConfig, RunParts, run};
 
 use ajatus_kafka::LogError;

@@ -13,8 +13,11 @@ use ajatus_memory::postgres::Postgres;
 use ajatus_operators::relational::FAULT;
 use ajatus_operators::row::{Cell, Row};
 use ajatus_sql::pipeline::Pipeline;
+use ajatus_sql::plan::Step;
+use ajatus_sql::record::json_line;
 use ajatus_sql::render::Models;
 use ajatus_sql::script::{BadData, Table};
+use arrow::datatypes::DataType;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::StreamError;
 use super::engine::{Built, Closed, Engine};
 use super::ledger::{Ledger, Minted};
-use super::models::{Embedders, RunModels};
+use super::models::{Backends, RunModels};
 use super::read::{Batch, Reader, wait};
 use super::sink::{Delta, Outside, Sink, consolidated};
 
@@ -59,7 +62,7 @@ pub struct RunParts {
     /// The keys of what is sealed.
     pub keys: Option<KeyRing>,
     /// Models by the name in the file.
-    pub embedders: Embedders,
+    pub backends: Backends,
     /// Where asynchronous parts run.
     pub handle: Handle,
     /// Takes the lines of `stdout` sinks.
@@ -148,7 +151,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         state: config.state.clone(),
     };
     let mut sinks = pipeline.outputs.iter().map(|output| Sink::open(output, &outside)).collect::<Result<Vec<_>, _>>()?;
-    let models = RunModels::open(config.state.as_deref(), &pipeline.script, parts.embedders.clone(), parts.handle.clone())?;
+    let models = RunModels::open(config.state.as_deref(), &pipeline.script, parts.backends.clone(), parts.handle.clone())?;
     let models = Mutex::new(models);
     let built = Built {
         pipeline: Arc::clone(&pipeline),
@@ -193,6 +196,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         dead_letters: BTreeMap::new(),
         letters: config.state.as_ref().map(|folder| folder.join("dead-letters.jsonl")),
         letters_changed: true,
+        callers: callers(&pipeline),
         changes: 0,
     };
     let collected = collector.run(&closed, &fed, &freed, &counters, total, tell);
@@ -354,6 +358,7 @@ struct Collector<'run> {
     /// Where they are written, and whether they have changed since.
     letters: Option<PathBuf>,
     letters_changed: bool,
+    callers: Callers,
     changes: u64,
 }
 
@@ -431,7 +436,7 @@ impl Collector<'_> {
             sink.flush()?;
         }
         if let Some(path) = self.letters.as_ref().filter(|_| self.letters_changed) {
-            write_letters(path, &self.dead_letters)?;
+            write_letters(path, &self.dead_letters, &self.callers)?;
             self.letters_changed = false;
         }
         Ok(())
@@ -468,12 +473,28 @@ impl Collector<'_> {
     }
 }
 
+/// Per step that calls a model: names and types of the rows that come in, which are what caused its faults.
+type Callers = BTreeMap<String, (Vec<String>, Vec<DataType>)>;
+
+fn callers(pipeline: &Pipeline) -> Callers {
+    let mut all = Callers::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for node in pipeline.nodes() {
+        node.walk(&mut seen, &mut |node| {
+            if let Step::Infer { input, .. } = &node.step {
+                all.insert(node.label(), (input.names.clone(), input.types.clone()));
+            }
+        });
+    }
+    all
+}
+
 /// The dead letters of a run folder: one JSON document a line.
-fn write_letters(path: &std::path::Path, letters: &BTreeMap<Row, isize>) -> Result<(), StreamError> {
+fn write_letters(path: &std::path::Path, letters: &BTreeMap<Row, isize>, callers: &Callers) -> Result<(), StreamError> {
     let io = |source| StreamError::Io { path: path.display().to_string(), source };
     let mut text = String::new();
     for (row, count) in letters {
-        let cells: Vec<String> = row
+        let mut cells: Vec<String> = row
             .cells(&FAULT)
             .into_iter()
             .map(|cell| match cell {
@@ -482,6 +503,9 @@ fn write_letters(path: &std::path::Path, letters: &BTreeMap<Row, isize>) -> Resu
                 _ => String::new(),
             })
             .collect();
+        if let (Some((names, types)), Cell::Bytes(cause)) = (callers.get(&cells[0]), &row.cells(&FAULT)[4]) {
+            cells[4] = json_line(&Row::from_bytes(cause), names, types);
+        }
         let letter = serde_json::json!({
             "step": cells[0], "code": cells[1], "message": cells[2], "origin": cells[3], "payload": cells[4], "attempt": 1, "count": count,
         });
