@@ -207,6 +207,21 @@ fn says_what_is_wrong_with_a_file_and_where() {
     let file = ajatus.file("wrong.sql", "create table t (a bigint, x double precision) with (connector = 'memory', type = 'source');\ncreate view v as\n  select sum(x) as s from t;\n".as_bytes());
     let output = ajatus.run(&["pipeline", "check", &file.display().to_string()]);
     assert!(stderr(&output).contains("error[P0404]") && stderr(&output).contains("decimal(38, 9)"), "{}", stderr(&output));
+    let source = "create table t (user_id text, role text, occurred_at bigint) with (connector = 'memory', type = 'source');\n";
+    for (view, code, column, said) in [
+        ("create view v as with recursive r (n) as (select occurred_at from t union select max(n) + 1 from r) select n from r;\n", "P0410", 33, "aggregate"),
+        ("create view v as select * from activity(t);\n", "P0312", 41, "cast(occurred_at as timestamp)"),
+        ("create view v as select * from activity(tt);\n", "P0312", 41, "did you mean \"t\""),
+        ("create view v as select * from contribution(t);\n", "P0312", 32, "contribution(work, presence, stakes)"),
+        ("create view v as select * from actvity(t);\n", "P0305", 32, "did you mean `activity`"),
+    ] {
+        let file = ajatus.file("wrong.sql", format!("{source}{view}").as_bytes());
+        let output = ajatus.run(&["pipeline", "check", &file.display().to_string(), "--json"]);
+        let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let error = &found["errors"][0];
+        assert_eq!((&error["code"], &error["line"], &error["column"]), (&json!(code), &json!(2), &json!(column)), "{found}");
+        assert!(error["hint"].as_str().expect("a hint").contains(said), "{found}");
+    }
 }
 
 #[test]
@@ -453,4 +468,16 @@ fn the_nodes_scores_go_from_topic_to_topic() {
     ajatus.json(&["pipeline", "run", &take.display().to_string(), "--bounded"]);
     let scores = std::fs::read_to_string(take.parent().expect("a folder").join("scores.jsonl")).expect("the sink's file");
     assert_eq!(scores, "{\"node\":\"aino\",\"score\":625000000,\"weight\":\"1250000\"}\n");
+    // What cannot be scored is said, and the others are scored all the same.
+    let more = "{\"id\":\"d2\",\"kind\":\"decided\",\"node\":\"eino\",\"epoch\":1,\"verdict\":\"valid\",\"work\":5,\"performance\":1}\n\
+        {\"id\":\"d3\",\"kind\":\"decided\",\"node\":\"aino\",\"epoch\":1,\"verdict\":\"perhaps\",\"work\":5}\n\
+        {\"id\":\"d4\",\"kind\":\"decided\",\"node\":\"aino\",\"epoch\":1,\"verdict\":\"valid\",\"work\":-5,\"performance\":1}\n";
+    ajatus.file("events.jsonl", more.as_bytes());
+    ajatus.json(&["pipeline", "run", &give.display().to_string(), "--state", "g2"]);
+    let output = ajatus.run(&["pipeline", "run", &sql, "--bounded", "--json"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let letters = stdout(&ajatus.run(&["pipeline", "dead-letters", &sql, "--json"]));
+    let mut codes: Vec<String> = letters.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["code"].as_str().expect("a code").to_owned()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["contribution.no_stake", "contribution.range", "contribution.verdict"], "{letters}");
 }
