@@ -1,4 +1,4 @@
-//! Counts of who spoke how much, and when first and last.
+//! Counts of who spoke how much, and when first and last: `activity(turns)` of SQL pipelines.
 
 use std::hash::Hash;
 

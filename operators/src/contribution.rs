@@ -1,4 +1,4 @@
-//! What nodes earned: score, reward weight and slashing of each node in each epoch.
+//! What nodes earned: score, reward weight and slashing of each node in each epoch; `contribution(work, presence, stakes)` of SQL pipelines.
 //!
 //! A first form of the Proof-of-Contribution specification, version 1. Covered: section 2 (whole numbers only: ratios in parts per
 //! billion, work in micro-credits, amounts in the smallest unit; division floors unless said), the uptime factor of section 4 from

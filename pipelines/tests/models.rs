@@ -57,9 +57,9 @@ impl Generator for Scripted {
         self.asked.lock().expect("a lock").push(request);
         match reply {
             Reply::Says(text) => {
-                let middle = text.len() / 2;
+                let (first, second) = text.split_at_checked(text.len() / 2).unwrap_or((text, ""));
                 let done = GenerateEvent::Done { reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 2 };
-                let parts = [GenerateEvent::Text(text[..middle].to_owned()), GenerateEvent::Text(text[middle..].to_owned()), done];
+                let parts = [GenerateEvent::Text(first.to_owned()), GenerateEvent::Text(second.to_owned()), done];
                 Ok(Box::pin(futures::stream::iter(parts.map(Ok))))
             }
             Reply::Fails(error) => Err(error),
