@@ -66,3 +66,7 @@ select n, m from b;
 with recursive r (n) as (select a from t union (select b from r join t on t.a = r.n except select id from u)) select n from r;
 -- a recursion over what a group gives, and a group over it
 with recursive r (k, v) as (select s, max(b) from t group by s union select r.k, m.id from r join (select id, score from u) as m on m.score = r.v) select k, count(v) as n, sum(v) as total from r group by k;
+-- of two columns, one that nobody shows: rows that differ in it are two
+with recursive r as (select a, b from t where b is not null union select r.a, t.b from r join t on r.b = t.a where t.b is not null) select a from r;
+with recursive r as (select a, b, s from t union select t.a, t.b, r.s from r join t on r.b = t.a) select a, count(*) as n from r group by a;
+with recursive r as (select a, b from t union select r.a + 3, r.b from r where r.a < 6) select a from r;
