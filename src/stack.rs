@@ -98,6 +98,11 @@ impl Needs {
         (self.embedder || self.generator) && !(self.log || self.database || self.pipeline || self.index)
     }
 
+    /// The same, and the chat model.
+    pub(crate) fn with_generator(self) -> Self {
+        Self { generator: true, ..self }
+    }
+
     /// Writing: log, database, embedder, dataflow.
     pub(crate) fn pipeline() -> Self {
         Self { log: true, database: true, embedder: true, pipeline: true, ..Self::default() }
@@ -422,6 +427,11 @@ impl Stack {
     /// The in-memory index.
     pub(crate) fn index(&self) -> &Arc<Index> {
         self.index.as_ref().expect("the command opened the index")
+    }
+
+    /// The chat model, for work that nobody waits for.
+    pub(crate) fn chat_generator(&self) -> Arc<dyn Generator> {
+        self.generator()
     }
 
     fn embedder(&self, class: Class) -> Arc<dyn Embedder> {

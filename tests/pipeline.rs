@@ -191,6 +191,21 @@ fn says_what_is_wrong_with_a_file_and_where() {
     let file = ajatus.file("wrong.sql", "create table t (a bigint, x double precision) with (connector = 'memory', type = 'source');\ncreate view v as\n  select sum(x) as s from t;\n".as_bytes());
     let output = ajatus.run(&["pipeline", "check", &file.display().to_string()]);
     assert!(stderr(&output).contains("error[P0404]") && stderr(&output).contains("decimal(38, 9)"), "{}", stderr(&output));
+    let source = "create table t (user_id text, role text, occurred_at bigint) with (connector = 'memory', type = 'source');\n";
+    for (view, code, column, said) in [
+        ("create view v as with recursive r (n) as (select occurred_at from t union select max(n) + 1 from r) select n from r;\n", "P0410", 33, "aggregate"),
+        ("create view v as select * from activity(t);\n", "P0312", 41, "cast(occurred_at as timestamp)"),
+        ("create view v as select * from activity(tt);\n", "P0312", 41, "did you mean \"t\""),
+        ("create view v as select * from contribution(t);\n", "P0312", 32, "contribution(work, presence, stakes)"),
+        ("create view v as select * from actvity(t);\n", "P0305", 32, "did you mean `activity`"),
+    ] {
+        let file = ajatus.file("wrong.sql", format!("{source}{view}").as_bytes());
+        let output = ajatus.run(&["pipeline", "check", &file.display().to_string(), "--json"]);
+        let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let error = &found["errors"][0];
+        assert_eq!((&error["code"], &error["line"], &error["column"]), (&json!(code), &json!(2), &json!(column)), "{found}");
+        assert!(error["hint"].as_str().expect("a hint").contains(said), "{found}");
+    }
 }
 
 #[test]
@@ -330,4 +345,144 @@ fn a_model_is_asked_once_for_equal_texts_and_never_again_after_a_restart() {
     assert_eq!((rows.len(), &rows[0]["vector"], &rows[2]["vector"]), (3, &rows[1]["vector"], &Value::Null));
     let length: f64 = rows[0]["vector"].as_array().expect("a vector").iter().map(|part| part.as_f64().expect("a number").powi(2)).sum();
     assert!((length - 1.0).abs() < 1e-5, "{length}");
+}
+
+#[test]
+fn a_text_model_writes_for_a_pipeline_and_is_not_asked_again() {
+    let ajatus = Ajatus::new();
+    let sql = ajatus.file(
+        "words.sql",
+        b"create table notes (id bigint not null, text text) with (connector = 'file', type = 'source', path = 'notes.jsonl');\n\
+          create model chat with (task = 'generation', provider = 'candle', name = 'SmolLM2-135M-Instruct', prompt = 'Say one word about {{ input }}.', max_tokens = 4, timeout = '10 minutes');\n\
+          create table words (id bigint primary key, word text) with (connector = 'file', type = 'sink', path = 'words.jsonl');\n\
+          insert into words select id, generate(chat, text) from notes;\n",
+    );
+    ajatus.file("notes.jsonl", b"{\"id\":1,\"text\":\"the sea\"}\n{\"id\":2,\"text\":\"a night train\"}\n");
+    let folder = sql.parent().expect("a folder").to_path_buf();
+    let sql = sql.display().to_string();
+    let run = || {
+        let report = ajatus.json(&["pipeline", "run", &sql, "--state", "state"]);
+        assert_eq!(report["dead_letters"], 0, "{report}");
+        let text = std::fs::read_to_string(folder.join("words.jsonl")).expect("the sink's file");
+        text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["word"].as_str().expect("a word").to_owned()).collect::<Vec<_>>()
+    };
+    let first = run();
+    assert!(first.len() == 2 && first.iter().all(|word| !word.is_empty()), "{first:?}");
+    // With the answers of the memo exchanged, the second run says the other's words: nobody was asked.
+    let memo = std::fs::read_to_string(folder.join("state/memo")).expect("the memo");
+    let mut lines: Vec<Value> = memo.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2, "{memo}");
+    let other = lines[1]["answer"].clone();
+    lines[1]["answer"] = std::mem::replace(&mut lines[0]["answer"], other);
+    std::fs::write(folder.join("state/memo"), lines.iter().map(|line| line.to_string() + "\n").collect::<String>()).expect("written");
+    assert_eq!(run(), [first[1].clone(), first[0].clone()]);
+    assert_eq!(std::fs::read_to_string(folder.join("state/memo")).expect("the memo").lines().count(), 2);
+}
+
+#[test]
+fn what_a_recursion_leaves_out_after_its_rounds_is_a_dead_letter() {
+    let ajatus = Ajatus::new();
+    let edges: String = (0..9).map(|at| json!({ "a": at, "b": at + 1 }).to_string() + "\n").collect();
+    ajatus.file("edges.jsonl", edges.as_bytes());
+    ajatus.file("names.jsonl", b"{\"n\":3,\"name\":\"three\"}\n{\"n\":9,\"name\":\"nine\"}\n");
+    let sql = "set max_rounds = ${ROUNDS};\n\
+        create table edges (a bigint not null, b bigint not null) with (connector = 'file', type = 'source', path = 'edges.jsonl');\n\
+        create table names (n bigint not null, name text) with (connector = 'file', type = 'source', path = 'names.jsonl');\n\
+        create view reached as with recursive r (n) as (select cast(0 as bigint) union select e.b from r join edges e on e.a = r.n) select n from r;\n\
+        create table o (n bigint primary key, name text) with (connector = 'file', type = 'sink', path = 'o.jsonl');\n\
+        insert into o select r.n, x.name from reached r join names x on x.n = r.n;\n";
+    let capped = ajatus.file("capped.sql", sql.replace("${ROUNDS}", "5").as_bytes());
+    let folder = capped.parent().expect("a folder").to_path_buf();
+    let capped = capped.display().to_string();
+    let output = ajatus.run(&["pipeline", "run", &capped, "--state", "s1", "--json"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert_eq!(std::fs::read_to_string(folder.join("o.jsonl")).expect("the sink's file"), "{\"n\":3,\"name\":\"three\"}\n");
+    let letters = ajatus.run(&["pipeline", "dead-letters", &capped, "--state", "s1", "--json"]);
+    let letter: Value = serde_json::from_str(stdout(&letters).trim()).expect("one letter");
+    assert_eq!((&letter["code"], &letter["payload"]), (&json!("recursion.rounds"), &json!("{\"n\":6}")), "{letter}");
+    let whole = ajatus.file("whole.sql", sql.replace("${ROUNDS}", "9").as_bytes()).display().to_string();
+    let report = ajatus.json(&["pipeline", "run", &whole, "--state", "s2", "--workers", "2"]);
+    assert_eq!(report["dead_letters"], 0, "{report}");
+    assert_eq!(std::fs::read_to_string(folder.join("o.jsonl")).expect("the sink's file"), "{\"n\":3,\"name\":\"three\"}\n{\"n\":9,\"name\":\"nine\"}\n");
+    let explained = ajatus.run(&["pipeline", "explain", &whole]);
+    assert!(stdout(&explained).contains("recursion r: begin, then repeat the step up to 9 rounds (union)"), "{}", stdout(&explained));
+}
+
+#[test]
+fn an_operator_over_a_table_gives_what_sql_counts() {
+    let ajatus = Ajatus::new();
+    let turns: String = (0..200)
+        .map(|at: i64| {
+            let role = ["user", "assistant", "tool"][usize::try_from(at % 3).expect("small")];
+            // Every fourth is a withdrawal of the turn four before, one has no time.
+            let (id, diff) = if at % 4 == 3 { (at - 3, -1) } else { (at, 1) };
+            let role = if diff < 0 { ["user", "assistant", "tool"][usize::try_from(id % 3).expect("small")] } else { role };
+            let time = (id != 101).then(|| format!("2026-03-{:02}T{:02}:00:00Z", id % 28 + 1, id % 24));
+            json!({ "user_id": format!("u{}", id % 7), "role": role, "occurred_at": time, "diff": diff, "note": "not read" }).to_string() + "\n"
+        })
+        .collect();
+    ajatus.file("turns.jsonl", turns.as_bytes());
+    let sql = ajatus.file(
+        "counts.sql",
+        b"create table turns (note text, role text, occurred_at timestamp, user_id text, diff bigint) with (connector = 'file', type = 'source', path = 'turns.jsonl', changelog = 'signed');\n\
+          create table a (user_id text primary key, user_turns bigint, assistant_turns bigint, other_turns bigint, first_at timestamp, last_at timestamp) with (connector = 'file', type = 'sink', path = 'a.jsonl');\n\
+          create table b (user_id text primary key, user_turns bigint, assistant_turns bigint, other_turns bigint, first_at timestamp, last_at timestamp) with (connector = 'file', type = 'sink', path = 'b.jsonl');\n\
+          insert into a select * from activity(turns);\n\
+          insert into b select user_id, count(*) filter (where role = 'user'), count(*) filter (where role = 'assistant'), count(*) filter (where role = 'tool'), min(occurred_at), max(occurred_at) from turns where occurred_at is not null group by user_id;\n",
+    );
+    let folder = sql.parent().expect("a folder").to_path_buf();
+    let sql = sql.display().to_string();
+    for (state, more) in [("s1", &["--epoch-rows", "13"][..]), ("s2", &["--workers", "2"][..])] {
+        let output = ajatus.run(&[&["pipeline", "run", &sql, "--state", state, "--json"], more].concat());
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("the sink's file");
+        assert_eq!(read("a.jsonl"), read("b.jsonl"));
+        assert!(read("a.jsonl").lines().count() > 3, "{}", read("a.jsonl"));
+        let letters = std::fs::read_to_string(folder.join(state).join("dead-letters.jsonl")).expect("letters");
+        assert!(letters.contains("activity.null") && letters.contains("occurred_at is null"), "{letters}");
+    }
+    let explained = ajatus.run(&["pipeline", "explain", &sql]);
+    assert!(stdout(&explained).contains("[keeps the turns' times by user and hour, and the counts of each hour]"), "{}", stdout(&explained));
+}
+
+#[test]
+fn the_nodes_scores_go_from_topic_to_topic() {
+    let ajatus = Ajatus::new();
+    let sql = support::root().join("pipelines/contribution.sql").display().to_string();
+    for more in [&[][..], &["--kill"][..], &["--workers", "2"][..]] {
+        let tested = ajatus.run(&[&["pipeline", "test", &sql], more].concat());
+        assert!(tested.status.success(), "{more:?}: {}{}", stdout(&tested), stderr(&tested));
+        assert!(stdout(&tested).contains("4 passed, 0 failed"), "{}", stdout(&tested));
+    }
+    let events = "{\"id\":\"s\",\"kind\":\"stake\",\"node\":\"aino\",\"epoch\":1,\"stake\":\"400000000\",\"matured\":\"400000000\"}\n\
+        {\"id\":\"h\",\"kind\":\"heartbeat\",\"node\":\"aino\",\"epoch\":1,\"slot\":0}\n\
+        {\"id\":\"d\",\"kind\":\"decided\",\"node\":\"aino\",\"epoch\":1,\"verdict\":\"valid\",\"work\":2000000,\"performance\":625000000}\n";
+    ajatus.file("events.jsonl", events.as_bytes());
+    let columns = "id text primary key, kind text not null, node text, epoch bigint, verdict text, work bigint, performance bigint, slot bigint, stake decimal(38, 0), matured decimal(38, 0)";
+    let give = ajatus.file("give.sql", format!(
+        "create table i ({columns}) with (connector = 'file', type = 'source', path = 'events.jsonl');\n\
+         create table o ({columns}) with (connector = 'log', type = 'sink', topic = 'node-events');\n\
+         insert into o select * from i;\n"
+    ).as_bytes());
+    let take = ajatus.file("take.sql", b"create table s (node text, epoch bigint, score bigint, weight decimal(38, 0), primary key (node, epoch)) with (connector = 'log', type = 'source', topic = 'node-scores', changelog = 'upsert');\n\
+        create table o (node text primary key, score bigint, weight decimal(38, 0)) with (connector = 'file', type = 'sink', path = 'scores.jsonl');\n\
+        insert into o select node, score, weight from s;\n");
+    ajatus.json(&["pipeline", "run", &give.display().to_string()]);
+    let report = ajatus.json(&["pipeline", "run", &sql, "--bounded"]);
+    assert_eq!((&report["rows"], &report["dead_letters"]), (&json!(3), &json!(0)), "{report}");
+    ajatus.json(&["pipeline", "run", &take.display().to_string(), "--bounded"]);
+    let scores = std::fs::read_to_string(take.parent().expect("a folder").join("scores.jsonl")).expect("the sink's file");
+    assert_eq!(scores, "{\"node\":\"aino\",\"score\":625000000,\"weight\":\"1250000\"}\n");
+    // What cannot be scored is said, and the others are scored all the same.
+    let more = "{\"id\":\"d2\",\"kind\":\"decided\",\"node\":\"eino\",\"epoch\":1,\"verdict\":\"valid\",\"work\":5,\"performance\":1}\n\
+        {\"id\":\"d3\",\"kind\":\"decided\",\"node\":\"aino\",\"epoch\":1,\"verdict\":\"perhaps\",\"work\":5}\n\
+        {\"id\":\"d4\",\"kind\":\"decided\",\"node\":\"aino\",\"epoch\":1,\"verdict\":\"valid\",\"work\":-5,\"performance\":1}\n";
+    ajatus.file("events.jsonl", more.as_bytes());
+    ajatus.json(&["pipeline", "run", &give.display().to_string(), "--state", "g2"]);
+    let output = ajatus.run(&["pipeline", "run", &sql, "--bounded", "--json"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let letters = stdout(&ajatus.run(&["pipeline", "dead-letters", &sql, "--json"]));
+    let mut codes: Vec<String> = letters.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["code"].as_str().expect("a code").to_owned()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["contribution.no_stake", "contribution.range", "contribution.verdict"], "{letters}");
 }

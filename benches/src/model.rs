@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ajatus_inference::{Embedder, Embedding, InferenceError, ModelIdentity};
-use ajatus_pipelines::stream::{Embedders, RunConfig, RunParts, run};
+use ajatus_pipelines::stream::{Backend, Backends, RunConfig, RunParts, run};
 use ajatus_sql::diagnostic::Source;
 use ajatus_sql::pipeline::Pipeline;
 use async_trait::async_trait;
@@ -111,7 +111,7 @@ fn measure(folder: &Path, rows: u32, batch: u32, in_flight: u32, epoch_rows: usi
         log: None,
         db: None,
         keys: None,
-        embedders: Embedders::from([("slow".to_owned(), Arc::clone(&service) as Arc<dyn Embedder>)]),
+        backends: Backends::from([("slow".to_owned(), Backend::Embedder(Arc::clone(&service) as Arc<dyn Embedder>))]),
         handle: runtime.handle().clone(),
         print: Arc::new(|_| {}),
         stop: tokio_util::sync::CancellationToken::new(),

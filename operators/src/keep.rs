@@ -51,6 +51,8 @@ pub enum Told {
 const PART: usize = 4 << 20;
 
 struct Shared {
+    /// Whether it is ever asked.
+    used: bool,
     base: Option<u64>,
     show: bool,
     entries: RefCell<HashMap<String, Vec<u8>>>,
@@ -71,11 +73,16 @@ impl Vault {
     /// A vault that resumes from an earlier run, or begins from nothing.
     #[must_use]
     pub fn new(resume: Option<Resume>, told: Box<dyn FnMut(Told)>) -> Self {
+        Self::made(true, resume, told)
+    }
+
+    fn made(used: bool, resume: Option<Resume>, told: Box<dyn FnMut(Told)>) -> Self {
         let (base, show, entries) = match resume {
             Some(resume) => (Some(resume.base), resume.show, resume.entries),
             None => (None, false, HashMap::new()),
         };
         Self(Rc::new(Shared {
+            used,
             base,
             show,
             entries: RefCell::new(entries),
@@ -90,7 +97,13 @@ impl Vault {
     /// A vault that is never asked.
     #[must_use]
     pub fn unused() -> Self {
-        Self::new(None, Box::new(|_| {}))
+        Self::made(false, None, Box::new(|_| {}))
+    }
+
+    /// Whether it is ever asked.
+    #[must_use]
+    pub fn used(&self) -> bool {
+        self.0.used
     }
 
     /// Everything up to here is in the state already.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ajatus_inference::{Embedder, Embedding, InferenceError, ModelIdentity};
-use ajatus_pipelines::stream::{Report, RunConfig, RunParts, run};
+use ajatus_pipelines::stream::{Backend, Report, RunConfig, RunParts, run};
 use ajatus_sql::diagnostic::{Diagnostics, Source};
 use ajatus_sql::pipeline::Pipeline;
 use async_trait::async_trait;
@@ -67,7 +67,7 @@ fn asked(call: &str, workers: usize, runs: usize) -> (usize, String) {
             log: None,
             db: None,
             keys: None,
-            embedders: [("m".to_owned(), Arc::clone(&model) as Arc<dyn Embedder>)].into(),
+            backends: [("m".to_owned(), Backend::Embedder(Arc::clone(&model) as Arc<dyn Embedder>))].into(),
             handle: runtime.handle().clone(),
             print: Arc::new(|_| {}),
             stop: CancellationToken::new(),

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ajatus_inference::Embedder;
-use ajatus_pipelines::stream::{Backfill, Cluster, Embedders, Ledger, Progress, REPLAYS, RunConfig, RunParts, StreamError, run as run_stream, snapshots, test as run_cases};
+use ajatus_inference::{Embedder, Generator};
+use ajatus_pipelines::stream::{Backend, Backends, Backfill, Cluster, Ledger, Progress, REPLAYS, RunConfig, RunParts, StreamError, run as run_stream, snapshots, test as run_cases};
 use ajatus_sql::diagnostic::{Code, Diagnostic, Source};
 use ajatus_sql::pipeline::Pipeline;
+use ajatus_sql::plan::operator_reference;
 use ajatus_sql::script::{Connector, Provider, RecordFormat, Statement, Task, option_reference};
 use ajatus_sql::{explain, graph};
 use serde_json::json;
@@ -79,7 +80,9 @@ pub(crate) fn needs(command: &PipelineCommand) -> anyhow::Result<Option<Needs>> 
             },
             // A question is answered from the memo.
             Statement::Model(_) if matches!(command, PipelineCommand::Query(_) | PipelineCommand::Repair { .. }) => {}
-            Statement::Model(model) if matches!(model.task, Task::Embedding { .. }) && model.provider == Provider::Candle => needs = needs.with_embedder(),
+            Statement::Model(model) if model.provider == Provider::Candle => {
+                needs = if matches!(model.task, Task::Embedding { .. }) { needs.with_embedder() } else { needs.with_generator() };
+            }
             _ => {}
         }
     }
@@ -174,7 +177,7 @@ fn configured(stack: Option<&Arc<Stack>>, config: &Config) -> Vec<String> {
 
 /// Options and error codes, as the documentation has them.
 fn reference() -> String {
-    let options = option_reference().replace("### ", "## ");
+    let options = format!("{}\n{}", option_reference(), operator_reference()).replace("### ", "## ");
     let mut text = format!("{}\n\n## Errors\n\n| code | what | why, and what to do |\n|---|---|---|\n", options.trim_end());
     for code in Code::ALL {
         text.push_str(&format!("| `{}` | {} | {} |\n", code.text(), code.title(), code.explain()));
@@ -229,31 +232,48 @@ async fn refuse(source: &Source, found: &[Diagnostic], out: &Out) -> anyhow::Res
 }
 
 /// The backends of the file's models.
-fn embedders(stack: Option<&Arc<Stack>>, pipeline: &Pipeline) -> anyhow::Result<Embedders> {
-    let mut all = Embedders::new();
+fn backends(stack: Option<&Arc<Stack>>, pipeline: &Pipeline) -> anyhow::Result<Backends> {
+    let mut all = Backends::new();
     for statement in &pipeline.script.statements {
         let Statement::Model(model) = statement else { continue };
         let refuse = |what: &str| Ended::new(Exit::Usage, format!("model {:?}: {what}", model.name));
-        match (&model.task, model.provider, stack) {
-            (Task::Embedding { dimensions }, Provider::Candle, Some(stack)) => {
+        // What is loaded is what ajatus.toml names; the file says which it means.
+        let meant = |loaded: String, setting: &str| {
+            if model.path.is_none() && !loaded.starts_with(&model.checkpoint) {
+                return Err(refuse(&format!("the file names {:?}, but {loaded} is loaded ({setting} in ajatus.toml)", model.checkpoint)));
+            }
+            Ok(())
+        };
+        let backend = match (model.provider, &model.task, stack) {
+            (Provider::Candle, Task::Embedding { dimensions }, Some(stack)) => {
                 let embedder: Arc<dyn Embedder> = stack.batch_embedder();
                 if embedder.dimension() != *dimensions {
                     return Err(refuse(&format!("it declares {dimensions} dimensions, but the model has {}", embedder.dimension())));
                 }
-                if model.path.is_none() && !embedder.model().id().starts_with(&model.checkpoint) {
-                    return Err(refuse(&format!("the file names {:?}, but {} is loaded (models.embedding in ajatus.toml)", model.checkpoint, embedder.model().id())));
-                }
-                all.insert(model.name.clone(), embedder);
+                meant(embedder.model().id(), "models.embedding")?;
+                Backend::Embedder(embedder)
             }
-            _ => return Err(refuse("only embedding by candle runs inside a pipeline so far; vllm, ollama, generate() and extract() come with the inference backends")),
-        }
+            (Provider::Candle, Task::Generation(_) | Task::Extraction { .. }, Some(stack)) => {
+                let generator: Arc<dyn Generator> = stack.chat_generator();
+                meant(generator.model().id(), "models.chat")?;
+                Backend::Generator(generator)
+            }
+            (Provider::Candle, _, None) => return Err(refuse("no model is loaded; this is our mistake, please tell us")),
+            // Here the servers plug in: a `Generator` or an `Embedder` of `model.checkpoint` at `model.url`, or at the address that
+            // ajatus.toml has for the provider.
+            (Provider::Vllm | Provider::Ollama, ..) => {
+                let provider = if model.provider == Provider::Vllm { "vllm" } else { "ollama" };
+                return Err(refuse(&format!("this program has no client for {provider} yet; write provider = 'candle', which runs inside of it")));
+            }
+        };
+        all.insert(model.name.clone(), backend);
     }
     Ok(all)
 }
 
 async fn test(stack: Option<&Arc<Stack>>, file: &PipelineFile, kill: bool, workers: u16, out: &Out) -> anyhow::Result<Exit> {
     let Some(pipeline) = checked(file, false, out).await? else { return Ok(Exit::Unusable) };
-    let models = embedders(stack, &pipeline)?;
+    let models = backends(stack, &pipeline)?;
     let handle = tokio::runtime::Handle::current();
     let tested = Arc::clone(&pipeline);
     let verdicts = tokio::task::spawn_blocking(move || run_cases(&tested, usize::from(workers), kill, &models, &handle)).await?.map_err(ended)?;
@@ -296,7 +316,7 @@ fn cluster(args: &PipelineRunArgs) -> anyhow::Result<Option<Cluster>> {
 
 async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunArgs, backfill: Option<Backfill>, out: &Out) -> anyhow::Result<Exit> {
     let Some(pipeline) = checked(&args.file, true, out).await? else { return Ok(Exit::Unusable) };
-    let models = embedders(stack, &pipeline)?;
+    let models = backends(stack, &pipeline)?;
     if let Some((point, time)) = args.crash_at {
         ajatus_pipelines::stream::die_at(point, time);
     }
@@ -313,7 +333,7 @@ async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunAr
         log: stack.and_then(|stack| stack.log_if_open()),
         db: stack.and_then(|stack| stack.database_if_open()),
         keys: stack.and_then(|stack| stack.keys_if_open()),
-        embedders: models,
+        backends: models,
         handle: tokio::runtime::Handle::current(),
         print: Arc::new(move |line| drop(lines.blocking_send(line))),
         stop: stop.clone(),

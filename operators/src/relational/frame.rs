@@ -40,6 +40,9 @@ impl Changes {
 
 /// An operator that works on whole times, one after the other.
 pub(crate) trait Ordered: 'static {
+    /// Whether the whole result is given at the base even where the vault does not show.
+    const SHOWS_ALWAYS: bool = false;
+
     /// Works the updates of every input at a time in, to be drained, and gives what changes.
     fn turn(&mut self, inputs: &mut [Vec<(Row, isize)>], changes: &mut Changes);
     /// Gives all it knows.
@@ -67,7 +70,7 @@ pub(crate) fn in_order<'scope, O: Ordered>(name: &str, inputs: Vec<(Rows<'scope>
     keep.load(|entry| operator.take(entry));
     builder.build(move |capabilities| {
         // Shown once the operator runs, at the base.
-        let mut shown = keep.base().filter(|_| keep.shows()).map(|base| (base, capabilities[0].delayed(&base), capabilities[1].delayed(&base)));
+        let mut shown = keep.base().filter(|_| keep.shows() || O::SHOWS_ALWAYS).map(|base| (base, capabilities[0].delayed(&base), capabilities[1].delayed(&base)));
         if shown.is_some() {
             activator.activate();
         }

@@ -9,7 +9,8 @@ use crate::row::{Kind, Row, Weave, Writer};
 
 /// Asks a model about the first `asked` columns of each row and appends its answer as a last column.
 ///
-/// In: rows of `kinds`. Out: the row, then the answer's encoded value. Faults: `model.refused`, with the reason. Equal requests are
+/// In: rows of `kinds`. Out: the row, then the answer's encoded value. Faults: `model.refused` with the reason, or the code that a reason
+/// begins with, as in `model.timeout: no answer within 30 s`. Equal requests are
 /// asked once while one of them is live; a retraction takes back what was answered.
 ///
 /// Keeps: the answer of every live request.
@@ -50,6 +51,32 @@ where
             good.finish()
         })
     });
-    let faults = answered.flat_map(move |(row, answer)| answer.err().map(|reason| fault(&step, "model.refused", &reason, "", row.bytes(), &mut bad)));
+    let faults = answered.flat_map(move |(row, answer)| {
+        let reason = answer.err()?;
+        let (code, message) = coded(&reason);
+        Some(fault(&step, code, message, "", row.bytes(), &mut bad))
+    });
     (rows, faults)
+}
+
+/// The code that a reason begins with, and the rest.
+fn coded(reason: &str) -> (&str, &str) {
+    let letters = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    match reason.split_once(": ") {
+        Some((code, message)) if code.strip_prefix("model.").is_some_and(letters) => (code, message),
+        _ => ("model.refused", reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::coded;
+
+    #[test]
+    fn a_reason_may_begin_with_its_code() {
+        assert_eq!(coded("model.schema: the answer lacks \"mood\""), ("model.schema", "the answer lacks \"mood\""));
+        for plain in ["the text is too long", "model.: x", "model.Odd word: x", "other.code: x", "model.schema"] {
+            assert_eq!(coded(plain), ("model.refused", plain));
+        }
+    }
 }

@@ -5,6 +5,7 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::Timestamp;
 use timely::progress::operate::FrontierInterest;
 
 use super::{Rows, Update};
@@ -12,7 +13,7 @@ use crate::row::{Kind, Row, Weave, Writer};
 
 /// Moves columns. Keeps nothing.
 #[must_use]
-pub fn rearrange(rows: Rows<'_>, weave: Weave) -> Rows<'_> {
+pub fn rearrange<T: Timestamp>(rows: Rows<'_, T>, weave: Weave) -> Rows<'_, T> {
     if weave.identity() {
         return rows;
     }
@@ -23,17 +24,18 @@ pub fn rearrange(rows: Rows<'_>, weave: Weave) -> Rows<'_> {
 /// Hands whole batches of updates to `evaluate`, which gives rows and faults for them; it must be a function of the row alone,
 /// and give each result the time and the weight of its row. Keeps nothing.
 #[must_use]
-pub fn map_batches<'scope, E>(rows: Rows<'scope>, name: &str, mut evaluate: E) -> (Rows<'scope>, Rows<'scope>)
+pub fn map_batches<'scope, T, E>(rows: Rows<'scope, T>, name: &str, mut evaluate: E) -> (Rows<'scope, T>, Rows<'scope, T>)
 where
-    E: FnMut(&[Update], &mut Vec<Update>, &mut Vec<Update>) + 'static,
+    T: Timestamp,
+    E: FnMut(&[Update<T>], &mut Vec<Update<T>>, &mut Vec<Update<T>>) + 'static,
 {
     let mut builder = OperatorBuilder::new(name.to_owned(), rows.scope());
     let mut input = builder.new_input(rows.inner, Pipeline);
     builder.set_notify_for(0, FrontierInterest::Never);
-    let (rows, rows_stream) = builder.new_output::<Vec<Update>>();
-    let (faults, faults_stream) = builder.new_output::<Vec<Update>>();
-    let mut rows: OutputBuilder<u64, CapacityContainerBuilder<Vec<Update>>> = OutputBuilder::from(rows);
-    let mut faults: OutputBuilder<u64, CapacityContainerBuilder<Vec<Update>>> = OutputBuilder::from(faults);
+    let (rows, rows_stream) = builder.new_output::<Vec<Update<T>>>();
+    let (faults, faults_stream) = builder.new_output::<Vec<Update<T>>>();
+    let mut rows: OutputBuilder<T, CapacityContainerBuilder<Vec<Update<T>>>> = OutputBuilder::from(rows);
+    let mut faults: OutputBuilder<T, CapacityContainerBuilder<Vec<Update<T>>>> = OutputBuilder::from(faults);
     builder.build(move |capabilities| {
         drop(capabilities);
         let (mut good, mut bad) = (Vec::new(), Vec::new());
@@ -60,7 +62,7 @@ where
 /// One row per element of a list column, woven from the row (source 0) and the element (source 1); `outer` keeps a row whose list
 /// has nothing, with null. Keeps nothing.
 #[must_use]
-pub fn unnest(rows: Rows<'_>, kinds: Vec<Kind>, column: usize, output: Weave, outer: bool) -> Rows<'_> {
+pub fn unnest<T: Timestamp>(rows: Rows<'_, T>, kinds: Vec<Kind>, column: usize, output: Weave, outer: bool) -> Rows<'_, T> {
     let Kind::List(element) = kinds[column].clone() else { unreachable!("the planner unnests lists") };
     let mut writer = Writer::new();
     rows.flat_map(move |row: Row| {

@@ -146,6 +146,15 @@ fn words(node: &Node) -> (String, String) {
             let skip = if shape.skip == 0 { String::new() } else { format!(" after {}", shape.skip) };
             (format!("{fetch}{skip}{group} by {}", order.join(", ")), "all rows, in order".to_owned())
         }
+        Step::Recursion { name, recursion, .. } => {
+            let kind = if recursion.copies { "union all" } else { "union" };
+            (
+                format!("recursion {name}: begin, then repeat the step up to {} rounds ({kind})", recursion.rounds),
+                "every row with its rounds, and by key what its step joins".to_owned(),
+            )
+        }
+        Step::Round { .. } => ("the rows of the recursion so far".to_owned(), String::new()),
+        Step::Operator { operator, .. } => (operator.does().to_owned(), operator.keeps().to_owned()),
         Step::Infer { input, call } => (
             format!("{}({}, {})", call.task.function(), call.model, names(input, &call.asked)),
             "the answer of each live request".to_owned(),

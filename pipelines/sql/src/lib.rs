@@ -14,4 +14,5 @@ pub mod plan;
 pub mod portable;
 pub mod record;
 pub mod render;
+pub mod schema;
 pub mod script;

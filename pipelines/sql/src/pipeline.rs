@@ -1,6 +1,6 @@
 //! A whole pipeline: a file's statements, resolved against one another and lowered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -8,7 +8,7 @@ use datafusion::common::Diagnostic as Noted;
 use datafusion::error::DataFusionError;
 
 use crate::diagnostic::{Code, Diagnostic, Source, Span};
-use crate::plan::{Input, ModelShape, ModelTask, Planned, Planner, Problem, Why};
+use crate::plan::{Input, ModelShape, ModelTask, Operator, Planned, Planner, Problem, Step, Why};
 use crate::script::{Connector, Direction, Insert, Script, Statement, Table, Task, filled, parse};
 
 /// A file that can be run.
@@ -62,7 +62,7 @@ impl Pipeline {
     pub fn check(source: Source) -> Result<Self, Vec<Diagnostic>> {
         let script = parse(&source)?;
         let mut errors = Vec::new();
-        let mut planner = Planner::new(models(&script));
+        let mut planner = Planner::new(models(&script)).with_rounds(script.max_rounds());
         for table in script.tables().filter(|table| table.direction == Direction::Source) {
             let event_time = table.event_time.map(|column| table.columns[column].name.clone());
             if let Err(problem) = planner.table(&table.name, table.schema(), event_time) {
@@ -89,7 +89,7 @@ impl Pipeline {
                     Ok(output) => outputs.push(output),
                     Err(error) => errors.push(error),
                 },
-                Statement::Table(_) | Statement::Model(_) => {}
+                Statement::Table(_) | Statement::Model(_) | Statement::Set(_) => {}
             }
         }
         if !errors.is_empty() {
@@ -97,6 +97,9 @@ impl Pipeline {
         }
         let mut hash = blake3::Hasher::new();
         hash.update(format!("ajatus-sql {} rows {}", env!("CARGO_PKG_VERSION"), ajatus_operators::row::ENCODING).as_bytes());
+        for operator in views.iter().map(|view: &PlannedView| &view.planned).chain(outputs.iter().map(|output: &Output| &output.planned)).flat_map(operators) {
+            hash.update(format!("{} {};", operator.name(), operator.version()).as_bytes());
+        }
         for statement in &script.statements {
             let text = source.slice(statement.span());
             hash.update(text.as_bytes());
@@ -150,7 +153,7 @@ impl Pipeline {
     /// Columns that each source must deliver, for everything that is kept.
     #[must_use]
     pub fn required(&self) -> BTreeMap<String, Vec<usize>> {
-        let mut all: BTreeMap<String, std::collections::BTreeSet<usize>> = BTreeMap::new();
+        let mut all: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
         for node in self.nodes() {
             for (table, columns) in node.required() {
                 all.entry(table).or_default().extend(columns);
@@ -175,12 +178,23 @@ impl Script {
     }
 }
 
+/// The platform's operators that a query uses.
+fn operators(planned: &Planned) -> BTreeSet<Operator> {
+    let mut all = BTreeSet::new();
+    planned.node.walk(&mut BTreeSet::new(), &mut |node| {
+        if let Step::Operator { operator, .. } = &node.step {
+            all.insert(*operator);
+        }
+    });
+    all
+}
+
 /// What settings can decide about a statement's meaning.
 fn decided(statement: &Statement) -> String {
     match statement {
         Statement::Model(model) => format!("{:?} {} {:?} {:?}", model.task, model.checkpoint, model.path, model.url),
         Statement::Table(table) => table.columns.iter().map(|column| column.data_type.to_string()).collect::<Vec<_>>().join(","),
-        Statement::View(_) | Statement::Insert(_) => String::new(),
+        Statement::View(_) | Statement::Insert(_) | Statement::Set(_) => String::new(),
     }
 }
 
@@ -305,8 +319,10 @@ fn fits(from: &DataType, to: &DataType) -> bool {
 fn explain(problem: &Problem, source: &Source, otherwise: Span) -> Diagnostic {
     match problem {
         Problem::Refused { why, what, hint, span } => {
-            let place = span.and_then(|span| source.span_of(span)).unwrap_or(otherwise);
-            Diagnostic::new(code(*why, what), format!("{what} cannot be kept exactly")).at(place).hint(hint)
+            // Of a recursive query, its name where it is defined.
+            let defined = || (*why == Why::Recursion).then(|| what.split('"').nth(1).and_then(|name| first_place(source, otherwise, name))).flatten();
+            let place = span.and_then(|span| source.span_of(span)).or_else(defined).unwrap_or(otherwise);
+            Diagnostic::new(code(*why, what), why.sentence(what)).at(place).hint(hint)
         }
         Problem::Planner(error) => planner_error(error, source, otherwise),
     }
@@ -329,20 +345,32 @@ fn code(why: Why, what: &str) -> Code {
         Why::Recursion => Code::Recursion,
         Why::Subquery => Code::UnsupportedSubquery,
         Why::Model => Code::BadModelCall,
+        Why::Function => Code::UnknownFunction,
+        Why::Operator => Code::OperatorInput,
     }
 }
 
-/// Where a word stands in a part of the file, if it stands there once.
-fn only_place(source: &Source, part: Span, word: &str) -> Option<Span> {
+/// Where a word stands in a part of the file.
+fn places<'s>(source: &'s Source, part: Span, word: &'s str) -> impl Iterator<Item = Span> + 's {
     let text = source.slice(part);
     let letter = |found: Option<char>| found.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
-    let mut places = text.match_indices(word).filter(|(at, _)| {
+    let found = text.match_indices(word).filter(move |(at, _)| {
         let before = text.get(..*at).and_then(|before| before.chars().next_back());
         let after = text.get(at + word.len()..).and_then(|after| after.chars().next());
         !word.is_empty() && !letter(before) && !letter(after)
     });
-    let (at, _) = places.next()?;
-    places.next().is_none().then(|| Span::new(part.start + at, part.start + at + word.len()))
+    found.map(move |(at, _)| Span::new(part.start + at, part.start + at + word.len()))
+}
+
+/// Where a word stands in a part of the file for the first time.
+fn first_place(source: &Source, part: Span, word: &str) -> Option<Span> {
+    places(source, part, word).next()
+}
+
+/// Where a word stands in a part of the file, if it stands there once.
+fn only_place(source: &Source, part: Span, word: &str) -> Option<Span> {
+    let mut places = places(source, part, word);
+    places.next().filter(|_| places.next().is_none())
 }
 
 fn planner_error(error: &DataFusionError, source: &Source, otherwise: Span) -> Diagnostic {

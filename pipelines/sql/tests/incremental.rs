@@ -87,22 +87,42 @@ fn agrees(query: &Query, planner: &Planner, epochs: &[Epoch], run: impl Fn(&Inpu
 
 #[test]
 fn every_query_equals_datafusion_after_every_epoch_part_0() {
-    agree(0, 4);
+    agree(0, 8);
 }
 
 #[test]
 fn every_query_equals_datafusion_after_every_epoch_part_1() {
-    agree(1, 4);
+    agree(1, 8);
 }
 
 #[test]
 fn every_query_equals_datafusion_after_every_epoch_part_2() {
-    agree(2, 4);
+    agree(2, 8);
 }
 
 #[test]
 fn every_query_equals_datafusion_after_every_epoch_part_3() {
-    agree(3, 4);
+    agree(3, 8);
+}
+
+#[test]
+fn every_query_equals_datafusion_after_every_epoch_part_4() {
+    agree(4, 8);
+}
+
+#[test]
+fn every_query_equals_datafusion_after_every_epoch_part_5() {
+    agree(5, 8);
+}
+
+#[test]
+fn every_query_equals_datafusion_after_every_epoch_part_6() {
+    agree(6, 8);
+}
+
+#[test]
+fn every_query_equals_datafusion_after_every_epoch_part_7() {
+    agree(7, 8);
 }
 
 #[test]

@@ -80,7 +80,8 @@ fn kept(pipeline: &Pipeline, node: &Input) -> bool {
             Some(view) => kept(pipeline, &view.planned.node),
             None => pipeline.table(table).is_some_and(|table| table.changelog == Changelog::Upsert),
         },
-        Step::Values { .. } | Step::Group { .. } | Step::Distinct { .. } | Step::Top { .. } => true,
+        // What goes into a recursion and an operator is remembered, and gives its result again.
+        Step::Values { .. } | Step::Group { .. } | Step::Distinct { .. } | Step::Top { .. } | Step::Recursion { .. } | Step::Round { .. } | Step::Operator { .. } => true,
         // Rows whose key has a null pass a join by, and are kept by nobody.
         Step::Join(_) => !passes_by(node) || node.inputs().iter().all(|input| kept(pipeline, input)),
         Step::Union { .. } | Step::Map { .. } | Step::Unnest { .. } | Step::Infer { .. } => node.inputs().iter().all(|input| kept(pipeline, input)),

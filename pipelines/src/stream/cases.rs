@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use super::StreamError;
 use super::decode::Payload;
 use super::engine::{Built, Engine, Mesh, News};
-use super::models::{Embedders, RunModels};
+use super::models::{Backends, RunModels};
 
 /// What became of one test.
 #[derive(Clone, Debug)]
@@ -37,8 +37,8 @@ pub struct Verdict {
 ///
 /// # Errors
 /// [`StreamError`] when the dataflow cannot run at all.
-pub fn test(pipeline: &Arc<Pipeline>, workers: usize, kill: bool, embedders: &Embedders, handle: &Handle) -> Result<Vec<Verdict>, StreamError> {
-    let models = RunModels::open(None, &pipeline.script, embedders.clone(), handle.clone())?;
+pub fn test(pipeline: &Arc<Pipeline>, workers: usize, kill: bool, backends: &Backends, handle: &Handle) -> Result<Vec<Verdict>, StreamError> {
+    let models = RunModels::open(None, &pipeline.script, backends.clone(), handle.clone())?;
     pipeline
         .script
         .cases

@@ -210,7 +210,7 @@ pub(crate) fn follow(pipeline: &Arc<Pipeline>, config: &RunConfig, parts: &RunPa
         }
         sources.push((table.clone(), columns));
     }
-    let models = Mutex::new(RunModels::open_one_of(Some(state), cluster.process, &pipeline.script, parts.embedders.clone(), parts.handle.clone())?);
+    let models = Mutex::new(RunModels::open_one_of(Some(state), cluster.process, &pipeline.script, parts.backends.clone(), parts.handle.clone())?);
     let places: Vec<String> = sources.iter().map(|(table, _)| table.name.clone()).collect();
     let built = Built {
         depth: Arc::default(),

@@ -19,7 +19,7 @@ use super::crash::{self, Point};
 use super::engine::News;
 use super::feed::Fed;
 use super::meter::{Depth, Meter};
-use super::replay::write_letters;
+use super::replay::{Callers, write_letters};
 use super::run::{Counters, Progress};
 use super::sink::{Delta, Sink, consolidated};
 use super::snapshot::{Draft, Offsets, Snapshots};
@@ -51,6 +51,7 @@ pub(super) struct Collector<'run> {
     pub(super) letters: Option<PathBuf>,
     pub(super) letters_changed: bool,
     pub(super) ledger: String,
+    pub(super) callers: Callers,
     /// Names of the sinks.
     pub(super) names: Vec<String>,
     pub(super) meter: Meter,
@@ -240,7 +241,7 @@ impl Collector<'_> {
             sink.flush()?;
         }
         if let Some(path) = self.letters.as_ref().filter(|_| self.letters_changed) {
-            write_letters(path, &self.dead_letters, &self.ledger)?;
+            write_letters(path, &self.dead_letters, &self.ledger, &self.callers)?;
             self.letters_changed = false;
         }
         Ok(())

@@ -10,6 +10,7 @@
 //! keeps.
 //! After a crash: the ledger is whole but for a torn last line that was never fed; `sink` says what each kind of sink holds.
 
+mod answers;
 mod ask;
 mod cases;
 mod cluster;
@@ -31,6 +32,7 @@ mod run;
 mod sink;
 mod snapshot;
 mod table;
+mod write;
 
 pub use ask::{Answer, ask, window};
 pub use cases::{Verdict, test};
@@ -41,7 +43,7 @@ pub(crate) use decode::Payload;
 pub(crate) use engine::{Built, Closed, Engine, Mesh};
 pub(crate) use gather::{Changes, Gathered};
 pub use ledger::{Book, Ledger, Minted};
-pub use models::Embedders;
+pub use models::{Backend, Backends};
 pub use repair::{Repaired, repair};
 pub use replay::{Fate, Letter, PARTITION as REPLAYS, letters, replay};
 pub use run::{Backfill, Progress, Report, RunConfig, RunParts, run};

@@ -1,29 +1,52 @@
 //! Model calls of a run: batched, answered from the memo, recorded before they are used.
 //!
-//! The memo is a file of the run folder: one line per answer, `checksum document`. Holds always: the first recorded answer of (model,
-//! input) is the answer, over restarts; an answer is synced before the dataflow sees it. After a crash: a last line that is cut
-//! off was never used, and is dropped.
+//! Holds always: the first recorded answer of (model with its weights, task, prompt, schema, sampling, input) is the answer, over
+//! restarts; a batch that takes longer than the model's `timeout` gives errors for the rows that are not answered then.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use ajatus_inference::Embedder;
-use ajatus_operators::row::{Kind, Row, Writer};
+use ajatus_inference::{Embedder, Generator, ModelIdentity};
+use ajatus_operators::row::{Cell, Kind, Row, Writer as RowWriter};
 use ajatus_operators::{Answer, Calls, Job};
-use ajatus_sql::plan::{Call, ModelTask, Node};
+use ajatus_sql::plan::{Call, Node};
 use ajatus_sql::render::{Dispatch, Models, Release};
-use ajatus_sql::script::{Model, Script, Statement};
-use serde::{Deserialize, Serialize};
+use ajatus_sql::script::{Model, Script, Statement, Task};
 use tokio::runtime::Handle;
 
 use super::StreamError;
+use super::answers::{Memo, key};
 use super::crash::{self, Point};
+use super::write::{NoAnswer, Writer};
+
+/// Rows of one batch of a model that writes at most: an answer takes as long as thousands of vectors.
+const WRITTEN_ROWS: usize = 8;
+
+/// The file of a run folder that says which weights the models had.
+const WEIGHTS: &str = "models.json";
+
+/// Who answers for a model.
+#[derive(Clone)]
+pub enum Backend {
+    /// Vectors.
+    Embedder(Arc<dyn Embedder>),
+    /// Texts, and documents of a schema.
+    Generator(Arc<dyn Generator>),
+}
 
 /// Models by the name that the file gives them.
-pub type Embedders = BTreeMap<String, Arc<dyn Embedder>>;
+pub type Backends = BTreeMap<String, Backend>;
+
+impl Backend {
+    fn model(&self) -> &ModelIdentity {
+        match self {
+            Self::Embedder(embedder) => embedder.model(),
+            Self::Generator(generator) => generator.model(),
+        }
+    }
+}
 
 /// Who answers model calls in a run.
 pub(crate) struct RunModels {
@@ -31,62 +54,76 @@ pub(crate) struct RunModels {
 }
 
 struct Shared {
-    embedders: Embedders,
-    limits: BTreeMap<String, Model>,
+    asked: BTreeMap<String, Arc<Asked>>,
     memo: Mutex<Memo>,
     handle: Handle,
 }
 
-struct Memo {
-    known: HashMap<[u8; 16], Row>,
-    file: Option<File>,
+/// A model of the file, and who answers for it.
+struct Asked {
+    model: Model,
+    backend: Option<Backend>,
+    writer: Option<Writer>,
+    /// All that an answer depends on but its input.
+    identity: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Line {
-    key: String,
-    answer: Row,
+impl Asked {
+    /// `weights` are meant where no backend is connected.
+    fn new(model: Model, backend: Option<Backend>, weights: Option<String>) -> Self {
+        let writer = Writer::of(&model.task);
+        let weights = backend.as_ref().map(|backend| backend.model().id()).or(weights).unwrap_or_default();
+        let words = writer.as_ref().map(Writer::identity).unwrap_or_default();
+        let identity = serde_json::json!([task(&model), weights, words]).to_string();
+        Self { model, backend, writer, identity }
+    }
 }
 
-/// What identifies an answer.
-fn key(model: &str, request: &Row) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(model.as_bytes());
-    hasher.update(&[0]);
-    hasher.update(request.bytes());
-    let mut key = [0; 16];
-    key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    key
+fn task(model: &Model) -> &'static str {
+    match model.task {
+        Task::Embedding { .. } => "embed",
+        Task::Generation(_) => "generate",
+        Task::Extraction { .. } => "extract",
+    }
 }
 
 impl RunModels {
     /// Opens the memo of a run folder; without a folder, answers are remembered while the run lasts.
-    pub(crate) fn open(folder: Option<&Path>, script: &Script, embedders: Embedders, handle: Handle) -> Result<Self, StreamError> {
-        Self::open_one_of(folder, 0, script, embedders, handle)
+    pub(crate) fn open(folder: Option<&Path>, script: &Script, backends: Backends, handle: Handle) -> Result<Self, StreamError> {
+        Self::open_one_of(folder, 0, script, backends, handle)
     }
 
     /// As [`RunModels::open`], for one of several processes: each writes a file of its own, and knows what all have written before.
-    pub(crate) fn open_one_of(folder: Option<&Path>, process: usize, script: &Script, embedders: Embedders, handle: Handle) -> Result<Self, StreamError> {
-        let limits: BTreeMap<String, Model> = script
-            .statements
-            .iter()
-            .filter_map(|statement| if let Statement::Model(model) = statement { Some((model.name.clone(), model.clone())) } else { None })
-            .collect();
-        let mut memo = Memo { known: HashMap::new(), file: None };
-        if let Some(folder) = folder.filter(|_| !limits.is_empty()) {
-            memo.load(folder, process)?;
+    pub(crate) fn open_one_of(folder: Option<&Path>, process: usize, script: &Script, mut backends: Backends, handle: Handle) -> Result<Self, StreamError> {
+        let models = script.statements.iter().filter_map(|statement| if let Statement::Model(model) = statement { Some(model) } else { None });
+        let asked: BTreeMap<String, Arc<Asked>> =
+            models.map(|model| (model.name.clone(), Arc::new(Asked::new(model.clone(), backends.remove(&model.name), None)))).collect();
+        // For whoever reads the memo without loading a model.
+        if let Some(folder) = folder.filter(|_| process == 0 && !asked.is_empty()) {
+            let weights: BTreeMap<&str, String> =
+                asked.iter().filter_map(|(name, asked)| Some((name.as_str(), asked.backend.as_ref()?.model().id()))).collect();
+            let path = folder.join(WEIGHTS);
+            let text = serde_json::to_vec(&weights).expect("names are JSON");
+            std::fs::write(&path, text).map_err(|source| StreamError::Io { path: path.display().to_string(), source })?;
         }
-        Ok(Self { shared: Arc::new(Shared { embedders, limits, memo: Mutex::new(memo), handle }) })
+        let memo = match folder.filter(|_| !asked.is_empty()) {
+            Some(folder) => Memo::open(folder, process)?,
+            None => Memo::default(),
+        };
+        Ok(Self { shared: Arc::new(Shared { asked, memo: Mutex::new(memo), handle }) })
     }
 
-    /// Answers from the memo of a run folder alone: nothing is asked and nothing is written.
+    /// Answers from the memo of a run folder alone, of the models that the last run had: nothing is asked and nothing is written.
     pub(crate) fn reading(folder: Option<&Path>, script: &Script, handle: Handle) -> Result<Self, StreamError> {
-        let models = Self::open(None, script, Embedders::new(), handle)?;
-        for path in folder.map(memos).transpose()?.unwrap_or_default() {
-            let bytes = std::fs::read(&path).map_err(|source| StreamError::Io { path: path.display().to_string(), source })?;
-            models.shared.memo.lock().unwrap_or_else(PoisonError::into_inner).learn(&bytes);
+        let text = folder.and_then(|folder| std::fs::read(folder.join(WEIGHTS)).ok());
+        let mut weights: BTreeMap<String, String> = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let models = script.statements.iter().filter_map(|statement| if let Statement::Model(model) = statement { Some(model) } else { None });
+        let asked = models.map(|model| (model.name.clone(), Arc::new(Asked::new(model.clone(), None, weights.remove(&model.name))))).collect();
+        let mut memo = Memo::default();
+        if let Some(folder) = folder {
+            memo.read(folder)?;
         }
-        Ok(models)
+        Ok(Self { shared: Arc::new(Shared { asked, memo: Mutex::new(memo), handle }) })
     }
 
     /// One for another thread; all share the memo.
@@ -98,17 +135,25 @@ impl RunModels {
 impl Models for RunModels {
     fn calls(&self, step: &Node, call: &Call) -> Calls<Dispatch, Release> {
         let shared = Arc::clone(&self.shared);
-        let limits = shared.limits.get(&call.model);
-        let (max_batch, max_in_flight) = limits.map_or((256, 2), |model| (model.max_batch_rows, model.max_in_flight));
-        let (model, task, label) = (call.model.clone(), call.task, step.label());
+        let asked = shared.asked.get(&call.model).cloned();
+        let (max_batch, max_in_flight) = asked.as_ref().map_or((256, 2), |asked| {
+            let most = if asked.writer.is_some() { WRITTEN_ROWS } else { usize::MAX };
+            (asked.model.max_batch_rows.min(most), asked.model.max_in_flight)
+        });
+        let (name, label) = (call.model.clone(), step.label());
         Calls {
             max_batch,
             max_in_flight,
-            dispatch: Box::new(move |job| {
-                let (shared, model, label) = (Arc::clone(&shared), model.clone(), label.clone());
+            dispatch: Box::new(move |job: Job<Row, Row>| {
+                let Some(asked) = asked.clone() else {
+                    let nobody = Err(format!("model.failed: the file has no model {name:?}"));
+                    let answers = vec![nobody; job.requests.len()];
+                    return job.answer(answers);
+                };
+                let (shared, label) = (Arc::clone(&shared), label.clone());
                 // A blocking thread of the runtime: it syncs a file, and ends with its batch, which the dataflow waits for.
                 let handle = shared.handle.clone();
-                handle.spawn_blocking(move || shared.answer(&model, task, &label, job));
+                handle.spawn_blocking(move || shared.answer(&asked, &label, job));
             }),
             release: Box::new(|_, _| {}),
         }
@@ -116,143 +161,106 @@ impl Models for RunModels {
 }
 
 impl Shared {
-    fn answer(&self, model: &str, task: ModelTask, label: &str, job: Job<Row, Row>) {
+    fn answer(&self, asked: &Asked, label: &str, job: Job<Row, Row>) {
         let clock = std::time::Instant::now();
+        let keys: Vec<_> = job.requests.iter().map(|request| key(&asked.identity, request)).collect();
         let mut answers: Vec<Option<Answer<Row>>> = {
             let memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
-            job.requests.iter().map(|request| memo.known.get(&key(model, request)).cloned().map(Ok)).collect()
+            keys.iter().map(|key| memo.get(key)).collect()
         };
         let open: Vec<usize> = (0..answers.len()).filter(|at| answers[*at].is_none()).collect();
         metrics::counter!("memo_hits_total", "step" => label.to_owned()).increment((answers.len() - open.len()) as u64);
-        let asked = open.len();
-        if asked > 0 {
-            let fresh = self.ask(model, task, open.iter().map(|at| &job.requests[*at]));
-            let good: Vec<(&Row, &Row)> =
-                open.iter().zip(&fresh).filter_map(|(at, answer)| answer.as_ref().ok().map(|answer| (&job.requests[*at], answer))).collect();
+        let count = open.len();
+        if count > 0 {
+            let fresh = self.ask(asked, open.iter().map(|at| &job.requests[*at]));
+            let (lasting, given): (Vec<bool>, Vec<Answer<Row>>) = fresh
+                .into_iter()
+                .map(|answer| match answer {
+                    Ok(row) => (true, Ok(row)),
+                    Err(none) => (none.lasting, Err(none.reason())),
+                })
+                .unzip();
+            let kept: Vec<_> = open.iter().zip(&given).zip(&lasting).filter(|(_, lasting)| **lasting).map(|((at, answer), _)| (keys[*at], answer)).collect();
             crash::point(Point::Answered);
-            let recorded = self.memo.lock().unwrap_or_else(PoisonError::into_inner).record(model, &good);
+            let recorded = self.memo.lock().unwrap_or_else(PoisonError::into_inner).record(&kept);
             crash::point(Point::Recorded);
-            for (at, answer) in open.into_iter().zip(fresh) {
+            for (at, answer) in open.into_iter().zip(given) {
                 answers[at] = Some(match &recorded {
                     Ok(()) => answer,
-                    Err(error) => Err(format!("its answer could not be recorded: {error}")),
+                    Err(error) => Err(format!("model.failed: its answer could not be recorded: {error}")),
                 });
             }
-            metrics::histogram!("pipeline_batch_rows", "step" => label.to_owned()).record(asked as f64);
+            metrics::histogram!("pipeline_batch_rows", "step" => label.to_owned()).record(count as f64);
             metrics::histogram!("pipeline_batch_seconds", "step" => label.to_owned()).record(clock.elapsed().as_secs_f64());
         }
-        job.answer(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err("no answer".to_owned()))).collect());
+        job.answer(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err("model.failed: no answer".to_owned()))).collect());
     }
 
-    fn ask<'row>(&self, model: &str, task: ModelTask, requests: impl Iterator<Item = &'row Row>) -> Vec<Answer<Row>> {
+    /// Asks about the first column of each request; where it is null nothing is asked, and nothing is answered.
+    fn ask<'row>(&self, asked: &Asked, requests: impl Iterator<Item = &'row Row>) -> Vec<Result<Row, NoAnswer>> {
         let texts: Vec<Option<String>> = requests
             .map(|request| match request.reader().cell(&Kind::Text) {
-                ajatus_operators::row::Cell::Text(text) => Some(text.into_owned()),
+                Cell::Text(text) => Some(text.into_owned()),
                 _ => None,
             })
             .collect();
-        let Some(embedder) = self.embedders.get(model).filter(|_| task == ModelTask::Embedding) else {
-            return texts.iter().map(|_| Err(format!("no backend is connected for {}({model}, …)", task.function()))).collect();
-        };
-        let asked: Vec<String> = texts.iter().flatten().cloned().collect();
-        let answered = if asked.is_empty() { Ok(Vec::new()) } else { self.handle.block_on(embedder.embed(asked)) };
-        let mut vectors = match answered {
-            Ok(vectors) => vectors.into_iter(),
-            Err(error) => return texts.iter().map(|_| Err(error.to_string())).collect(),
-        };
-        let mut writer = Writer::new();
+        let known: Vec<String> = texts.iter().flatten().cloned().collect();
+        let limit = asked.model.timeout;
+        let mut answered = if known.is_empty() {
+            Vec::new()
+        } else {
+            match (&asked.backend, &asked.writer) {
+                (Some(Backend::Embedder(embedder)), None) => self.handle.block_on(vectors(embedder.as_ref(), known, limit)),
+                (Some(Backend::Generator(generator)), Some(writer)) => {
+                    let said = self.handle.block_on(writer.ask(generator.as_ref(), &known, limit));
+                    let mut row = RowWriter::new();
+                    let mut text = |said: String| {
+                        row.text(&said);
+                        row.finish()
+                    };
+                    said.into_iter().map(|said| said.map(&mut text)).collect()
+                }
+                _ => {
+                    let message = format!("nobody is connected who does {}({}, …)", task(&asked.model), asked.model.name);
+                    vec![Err(NoAnswer { code: "model.failed", message, lasting: false }); known.len()]
+                }
+            }
+        }
+        .into_iter();
+        let mut nothing = RowWriter::new();
         texts
             .into_iter()
-            .map(|text| {
-                if text.is_none() {
-                    // Nothing was asked, so nothing is answered.
-                    writer.null();
-                    return Ok(writer.finish());
+            .map(|text| match text {
+                None => {
+                    nothing.null();
+                    Ok(nothing.finish())
                 }
-                match vectors.next() {
-                    Some(Ok(vector)) if vector.iter().all(|component| component.is_finite()) => {
-                        writer.vector(vector);
-                        Ok(writer.finish())
-                    }
-                    Some(Ok(_)) => Err("its vector holds a value that is not finite".to_owned()),
-                    Some(Err(error)) => Err(error.to_string()),
-                    None => Err("the model gave fewer answers than it was asked for".to_owned()),
-                }
+                Some(_) => answered.next().unwrap_or_else(|| {
+                    Err(NoAnswer { code: "model.failed", message: "the model gave fewer answers than it was asked for".to_owned(), lasting: false })
+                }),
             })
             .collect()
     }
 }
 
-/// The files of a run folder's memo.
-fn memos(folder: &Path) -> Result<Vec<PathBuf>, StreamError> {
-    let io = |source: std::io::Error| StreamError::Io { path: folder.display().to_string(), source };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        if entry.file_name().to_string_lossy().split('-').next() == Some("memo") {
-            found.push(entry.path());
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-impl Memo {
-    fn load(&mut self, folder: &Path, process: usize) -> Result<(), StreamError> {
-        let own = folder.join(if process == 0 { "memo".to_owned() } else { format!("memo-{process}") });
-        for path in memos(folder)?.into_iter().filter(|path| *path != own) {
-            let bytes = std::fs::read(&path).map_err(|source| StreamError::Io { path: path.display().to_string(), source })?;
-            self.learn(&bytes);
-        }
-        let path = own.as_path();
-        let io = |source: std::io::Error| StreamError::Io { path: path.display().to_string(), source };
-        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(io)?;
-        let good = self.learn(&bytes);
-        file.set_len(good as u64).map_err(io)?;
-        file.seek(SeekFrom::End(0)).map_err(io)?;
-        self.file = Some(file);
-        Ok(())
-    }
-
-    /// Takes in whole lines; how many bytes those take.
-    fn learn(&mut self, bytes: &[u8]) -> usize {
-        let mut good = 0;
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let Some(line_read) = line.strip_suffix(b"\n").and_then(|text| serde_json::from_slice::<Line>(text).ok()) else { break };
-            let Ok(hash) = blake3::Hash::from_hex(format!("{:0<64}", line_read.key)) else { break };
-            let mut key = [0; 16];
-            key.copy_from_slice(&hash.as_bytes()[..16]);
-            self.known.entry(key).or_insert(line_read.answer);
-            good += line.len();
-        }
-        good
-    }
-
-    fn record(&mut self, model: &str, answers: &[(&Row, &Row)]) -> std::io::Result<()> {
-        let mut lines = Vec::new();
-        for (request, answer) in answers {
-            let key = key(model, request);
-            let hex = key.iter().fold(String::new(), |mut hex, byte| {
-                use std::fmt::Write as _;
-                write!(hex, "{byte:02x}").ok();
-                hex
-            });
-            serde_json::to_writer(&mut lines, &Line { key: hex, answer: (*answer).clone() })?;
-            lines.push(b'\n');
-        }
-        if let Some(file) = &mut self.file {
-            if !lines.is_empty() && crash::here(Point::MemoTorn) {
-                file.write_all(&lines[..lines.len() / 2])?;
-                crash::die();
+/// The vectors of texts.
+async fn vectors(embedder: &dyn Embedder, texts: Vec<String>, limit: Duration) -> Vec<Result<Row, NoAnswer>> {
+    let count = texts.len();
+    let embedded = match tokio::time::timeout(limit, embedder.embed(texts)).await {
+        Ok(Ok(embedded)) => embedded,
+        Ok(Err(error)) => return vec![Err(NoAnswer::of(&error)); count],
+        Err(_) => return vec![Err(NoAnswer::late(limit)); count],
+    };
+    let mut row = RowWriter::new();
+    embedded
+        .into_iter()
+        .map(|vector| {
+            let vector = vector.map_err(|error| NoAnswer::of(&error))?;
+            if !vector.iter().all(|component| component.is_finite()) {
+                return Err(NoAnswer { code: "model.refused", message: "its vector holds a value that is not finite".to_owned(), lasting: true });
             }
-            file.write_all(&lines)?;
-            file.sync_data()?;
-        }
-        for (request, answer) in answers {
-            self.known.entry(key(model, request)).or_insert_with(|| (*answer).clone());
-        }
-        Ok(())
-    }
+            row.vector(vector);
+            Ok(row.finish())
+        })
+        .collect()
 }

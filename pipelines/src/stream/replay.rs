@@ -21,7 +21,10 @@ use std::sync::Arc;
 use ajatus_operators::relational::FAULT;
 use ajatus_operators::row::{Cell, Row};
 use ajatus_sql::pipeline::Pipeline;
+use ajatus_sql::plan::Step;
+use ajatus_sql::record::json_line;
 use ajatus_sql::script::{Connector, Direction, RecordFormat};
+use arrow::datatypes::DataType;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -65,7 +68,7 @@ pub struct Letter {
 
 impl Letter {
     /// A row of the faults as a letter.
-    fn new(row: &Row, count: isize, ledger: &str) -> Self {
+    fn new(row: &Row, count: isize, ledger: &str, callers: &Callers) -> Self {
         let mut cells = row.cells(&FAULT).into_iter();
         let mut text = || match cells.next() {
             Some(Cell::Text(text)) => (text.into_owned(), None),
@@ -76,7 +79,10 @@ impl Letter {
             _ => (String::new(), None),
         };
         let (step, code, message, origin) = (text().0, text().0, text().0, text().0);
-        let (payload, payload_base64) = text();
+        let (mut payload, mut payload_base64) = text();
+        if let (Some((names, types)), Some(Cell::Bytes(cause))) = (callers.get(&step), row.cells(&FAULT).get(4)) {
+            (payload, payload_base64) = (json_line(&Row::from_bytes(cause), names, types), None);
+        }
         let (origin, attempt) = match origin.rsplit_once('#').map(|(origin, attempt)| (origin, attempt.parse())) {
             Some((origin, Ok(attempt))) => (origin.to_owned(), attempt),
             _ => (origin, 1),
@@ -104,12 +110,29 @@ pub(crate) fn origin(origin: &str, attempt: u64) -> String {
     if attempt == 1 { origin.to_owned() } else { format!("{origin}#{attempt}") }
 }
 
+/// Per step that calls a model: names and types of the rows that come in, which are what caused its faults.
+pub(crate) type Callers = BTreeMap<String, (Vec<String>, Vec<DataType>)>;
+
+/// The steps of a pipeline that call models.
+pub(crate) fn callers(pipeline: &Pipeline) -> Callers {
+    let mut all = Callers::new();
+    let mut seen = BTreeSet::new();
+    for node in pipeline.nodes() {
+        node.walk(&mut seen, &mut |node| {
+            if let Step::Infer { input, .. } = &node.step {
+                all.insert(node.label(), (input.names.clone(), input.types.clone()));
+            }
+        });
+    }
+    all
+}
+
 /// Writes the dead letters of a run folder: one JSON document a line.
-pub(crate) fn write_letters(path: &Path, letters: &BTreeMap<Row, isize>, ledger: &str) -> Result<(), StreamError> {
+pub(crate) fn write_letters(path: &Path, letters: &BTreeMap<Row, isize>, ledger: &str, callers: &Callers) -> Result<(), StreamError> {
     let io = |source| StreamError::Io { path: path.display().to_string(), source };
     let mut text = String::new();
     for (row, count) in letters {
-        text.push_str(&serde_json::to_string(&Letter::new(row, *count, ledger)).expect("a letter is JSON"));
+        text.push_str(&serde_json::to_string(&Letter::new(row, *count, ledger, callers)).expect("a letter is JSON"));
         text.push('\n');
     }
     let beside = path.with_extension("jsonl.new");

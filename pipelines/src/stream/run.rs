@@ -25,9 +25,9 @@ use super::engine::{Built, Engine, Mesh};
 use super::feed::{Feeder, Saving, Start};
 use super::ledger::{Book, Ledger};
 use super::meter::{Depth, Meter};
-use super::models::{Embedders, RunModels};
+use super::models::{Backends, RunModels};
 use super::read::Reader;
-use super::replay::{self, Replays};
+use super::replay::{self, Replays, callers};
 use super::sink::{Outside, Sink};
 use super::snapshot::Snapshots;
 
@@ -85,7 +85,7 @@ pub struct RunParts {
     /// The keys of what is sealed.
     pub keys: Option<KeyRing>,
     /// Models by the name in the file.
-    pub embedders: Embedders,
+    pub backends: Backends,
     /// Where asynchronous parts run.
     pub handle: Handle,
     /// Takes the lines of `stdout` sinks.
@@ -188,7 +188,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         reader.begin(config.state.as_deref(), &outside.ledger)?;
     }
     let mut sinks = pipeline.outputs.iter().map(|output| Sink::open(output, &outside)).collect::<Result<Vec<_>, _>>()?;
-    let models = RunModels::open(config.state.as_deref(), &pipeline.script, parts.embedders.clone(), parts.handle.clone())?;
+    let models = RunModels::open(config.state.as_deref(), &pipeline.script, parts.backends.clone(), parts.handle.clone())?;
     let models = Mutex::new(models);
     let (depth, meter) = (Arc::new(Depth::default()), Meter::new(&config.name));
     let built = Built {
@@ -285,6 +285,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         depth,
         replayed: minted_before,
         replays: (config.state.as_ref().map(|folder| folder.join(replay::FILE)), 0),
+        callers: callers(&pipeline),
         changes: 0,
         drafts: Drafts { snapshots, workers, peers: mesh.peers(), busy, oldest, draft: None, begun: Instant::now() },
     };

@@ -22,7 +22,7 @@ fn parts(stack: Option<&Arc<Stack>>) -> RunParts {
         log: stack.and_then(|stack| stack.log_if_open()),
         db: stack.and_then(|stack| stack.database_if_open()),
         keys: stack.and_then(|stack| stack.keys_if_open()),
-        embedders: BTreeMap::new(),
+        backends: BTreeMap::new(),
         handle: tokio::runtime::Handle::current(),
         print: Arc::new(|_| {}),
         stop: CancellationToken::new(),

@@ -1,16 +1,19 @@
 //! From DataFusion's optimised plan to steps.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ajatus_operators::row::Weave;
+use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Distinct, Expr, FetchType, Filter, Limit, LogicalPlan, SkipType, Unnest};
 
 use super::functions::ModelShape;
+use super::operator::Operators;
 use super::problem::{Problem, Why, refuse};
+use super::recursion::Recursions;
 use super::{Input, Node, Step};
 use crate::codec::encode;
 
@@ -22,15 +25,32 @@ pub(crate) struct Lowering<'a> {
     /// Whether there is a `distinct on`, which the optimiser makes a sorted group of; over the result the order says nothing that a
     /// multiset keeps.
     pub(crate) chosen: bool,
+    /// Recursive queries, taken out of the plan.
+    pub(crate) recursions: &'a Recursions,
+    /// Rounds of each at most.
+    pub(crate) rounds: u64,
+    /// Those that are built.
+    pub(crate) repeated: RefCell<HashMap<usize, Input>>,
+    /// Those whose step is being built, outermost first.
+    pub(crate) open: RefCell<Vec<usize>>,
+    /// The tables and views of the file.
+    pub(crate) tables: &'a BTreeMap<String, SchemaRef>,
+    /// Operators over tables, by the name under which the query reads each.
+    pub(crate) operators: &'a Operators,
 }
 
 impl Lowering<'_> {
-    /// A step with the columns of `schema`.
-    pub(crate) fn make(&self, step: Step, schema: &DFSchema) -> Result<Input, Problem> {
+    /// A number that no other step has.
+    pub(crate) fn number(&self) -> usize {
         let id = self.next.get();
         self.next.set(id + 1);
+        id
+    }
+
+    /// A step with the columns of `schema`.
+    pub(crate) fn make(&self, step: Step, schema: &DFSchema) -> Result<Input, Problem> {
         let node = Node {
-            id,
+            id: self.number(),
             step,
             types: schema.fields().iter().map(|field| field.data_type().clone()).collect(),
             nullable: schema.fields().iter().map(|field| field.is_nullable()).collect(),
@@ -45,7 +65,10 @@ impl Lowering<'_> {
             LogicalPlan::TableScan(scan) => {
                 let all = || (0..scan.source.schema().fields().len()).collect();
                 let columns = scan.projection.clone().unwrap_or_else(all);
-                let source = self.make(Step::Source { table: scan.table_name.table().to_owned(), columns }, &scan.projected_schema)?;
+                let source = match self.recursion(&scan.table_name)?.map_or_else(|| self.operator(scan.table_name.table()), |node| Ok(Some(node)))? {
+                    Some(node) => self.rearrange(&node, &columns, &scan.projected_schema)?,
+                    None => self.make(Step::Source { table: scan.table_name.table().to_owned(), columns }, &scan.projected_schema)?,
+                };
                 if scan.fetch.is_some() {
                     return unordered("a limit without an order");
                 }
@@ -92,11 +115,6 @@ impl Lowering<'_> {
                 let rows = if empty.produce_one_row { vec![ajatus_operators::row::Row::default()] } else { Vec::new() };
                 self.make(Step::Values { rows }, &empty.schema)
             }
-            LogicalPlan::RecursiveQuery(query) => refuse(
-                Why::Recursion,
-                format!("the recursive query {:?}", query.name),
-                "write the levels out with joins and a union, or keep the closure outside",
-            ),
             other => {
                 let text = other.display().to_string();
                 refuse(Why::Plan, text.split(':').next().unwrap_or("this step").to_owned(), "no operator keeps it; see docs/pipelines.md for what is kept")

@@ -9,8 +9,10 @@ mod join;
 mod lower;
 mod map;
 mod model;
+mod operator;
 mod problem;
 mod pure;
+mod recursion;
 mod rewrite;
 mod session;
 mod top;
@@ -19,14 +21,16 @@ mod window;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ajatus_operators::relational::{Grouping, JoinShape, TopShape};
+use ajatus_operators::relational::{Grouping, JoinShape, Recursion, TopShape};
 use ajatus_operators::row::{Kind, Row, Weave};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
 pub use functions::{ModelShape, ModelTask};
+pub use operator::{Operator, operator_reference};
 pub use problem::{Problem, Why};
-pub use session::{Planned, Planner};
+pub(crate) use recursion::reads;
+pub use session::{MAX_ROUNDS, Planned, Planner};
 
 use crate::codec::{Decoder, kinds_of};
 
@@ -108,6 +112,35 @@ pub enum Step {
         input: Input,
         /// Which.
         shape: TopShape,
+    },
+    /// Rows that follow from rows, round by round.
+    Recursion {
+        /// Its name in the query.
+        name: String,
+        /// Which recursion of the query it is.
+        of: usize,
+        /// The rows of the first round.
+        base: Input,
+        /// What follows from a round; reads [`Step::Round`] once, through steps that are linear in it.
+        step: Input,
+        /// How often.
+        recursion: Recursion,
+    },
+    /// Inside of a recursion: the rows so far.
+    Round {
+        /// Of which recursion of the query.
+        of: usize,
+        /// Which of their columns.
+        columns: Vec<usize>,
+        /// How all of them are written.
+        kinds: Vec<Kind>,
+    },
+    /// One of the platform's own operators over whole tables.
+    Operator {
+        /// Which.
+        operator: Operator,
+        /// Its tables, each with the columns that it reads, in its order.
+        inputs: Vec<Input>,
     },
     /// A model's answer appended to each row.
     Infer {
@@ -197,7 +230,7 @@ impl Node {
     #[must_use]
     pub fn inputs(&self) -> Vec<&Input> {
         match &self.step {
-            Step::Source { .. } | Step::Values { .. } => Vec::new(),
+            Step::Source { .. } | Step::Values { .. } | Step::Round { .. } => Vec::new(),
             Step::Map { input, .. }
             | Step::Unnest { input, .. }
             | Step::Group { input, .. }
@@ -205,7 +238,8 @@ impl Node {
             | Step::Top { input, .. }
             | Step::Infer { input, .. } => vec![input],
             Step::Join(matching) => vec![&matching.left, &matching.right],
-            Step::Union { inputs } => inputs.iter().collect(),
+            Step::Recursion { base, step, .. } => vec![base, step],
+            Step::Union { inputs } | Step::Operator { inputs, .. } => inputs.iter().collect(),
         }
     }
 
@@ -245,6 +279,9 @@ impl Node {
             Step::Join(_) => "join",
             Step::Union { .. } => "union",
             Step::Top { .. } => "top",
+            Step::Recursion { .. } => "recursion",
+            Step::Round { .. } => "round",
+            Step::Operator { operator, .. } => operator.name(),
             Step::Infer { .. } => "infer",
         }
     }

@@ -30,6 +30,22 @@ pub enum Why {
     Subquery,
     /// A model that is not there or cannot do what is asked.
     Model,
+    /// A table function that is not there.
+    Function,
+    /// A table that an operator cannot read.
+    Operator,
+}
+
+impl Why {
+    /// A refusal of this family as a sentence.
+    #[must_use]
+    pub fn sentence(self, what: &str) -> String {
+        match self {
+            // These say what is wrong; nothing of it could be kept.
+            Self::Function | Self::Operator => what.to_owned(),
+            _ => format!("{what} cannot be kept exactly"),
+        }
+    }
 }
 
 /// Why a query cannot be planned or kept.
@@ -39,7 +55,7 @@ pub enum Problem {
     #[error(transparent)]
     Planner(#[from] DataFusionError),
     /// It could be answered once, but not kept.
-    #[error("{what} cannot be kept exactly; {hint}")]
+    #[error("{}; {hint}", why.sentence(what))]
     Refused {
         /// The family.
         why: Why,

@@ -81,6 +81,35 @@ pub(crate) fn refuse_changed_subqueries(plan: &LogicalPlan) -> Result<(), Proble
     }
 }
 
+/// Refuses the mean of different whole numbers, which DataFusion makes a mean of floats over a group of its own. Must see the plan before
+/// the optimiser does.
+pub(crate) fn refuse_distinct_means(plan: &LogicalPlan) -> Result<(), Problem> {
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            for expr in &aggregate.aggr_expr {
+                let Expr::AggregateFunction(call) = expr.clone().unalias() else { continue };
+                let Some(mut argument) = call.params.args.first() else { continue };
+                while let Expr::Cast(inner) = argument {
+                    argument = &inner.expr;
+                }
+                if call.func.name() == "avg" && call.params.distinct && argument.get_type(aggregate.input.schema().as_ref())?.is_integer() {
+                    found.get_or_insert((expr.to_string(), argument.to_string()));
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    match found {
+        Some((what, argument)) => refuse(
+            Why::Aggregate,
+            format!("`{what}` of whole numbers"),
+            format!("take the distinct values first: select avg({argument}) from (select distinct {argument} from …); with groups, distinct over their keys too"),
+        ),
+        None => Ok(()),
+    }
+}
+
 /// Whether every `in (select …)` inside is only asked whether it is true: then unknown and false are one.
 fn only_asked(expr: &Expr) -> bool {
     match expr {

@@ -3,12 +3,13 @@
 //! - `embed(minilm, text)`: the model's name becomes a constant.
 //! - `tumble(width)` and `hop(slide, width)`: the table's event time becomes their first argument.
 //! - `hop(…)`: one row per window, by an `unnest` below the query.
+//! - `with recursive r (a, b) as …`: the names are put on the first part, because DataFusion 54.1 does not know them inside of the second.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName,
     ObjectNamePart, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, TableFactor, TableWithJoins, Value, VisitMut as _, VisitorMut,
 };
 
@@ -51,7 +52,7 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if let Err(problem) = self.body(query.body.as_mut()) {
+        if let Err(problem) = name_recursions(query).and_then(|()| self.body(query.body.as_mut())) {
             self.problem = Some(problem);
             return ControlFlow::Break(());
         }
@@ -93,6 +94,39 @@ impl Rewriter<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Puts the names of a recursive query's columns on its first part.
+fn name_recursions(query: &mut Query) -> Result<(), Problem> {
+    let Some(with) = query.with.as_mut().filter(|with| with.recursive) else { return Ok(()) };
+    for cte in &mut with.cte_tables {
+        let SetExpr::SetOperation { left, .. } = cte.query.body.as_mut() else { continue };
+        if cte.alias.columns.is_empty() {
+            continue;
+        }
+        // A column named like `t.a` could not be renamed from outside, so what is computed is named where it stands.
+        if let SetExpr::Select(select) = left.as_mut()
+            && matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty())
+            && select.projection.len() == cte.alias.columns.len()
+        {
+            for (item, column) in select.projection.iter_mut().zip(&cte.alias.columns) {
+                if let SelectItem::UnnamedExpr(expr) = item
+                    && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+                {
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: column.name.clone() };
+                }
+            }
+        }
+        let mut named = super::session::parse_query("select * from (select 1) as first_rows")?;
+        if let SetExpr::Select(select) = named.body.as_mut()
+            && let Some(TableFactor::Derived { subquery, alias: Some(alias), .. }) = select.from.first_mut().map(|from| &mut from.relation)
+        {
+            alias.columns = std::mem::take(&mut cte.alias.columns);
+            std::mem::swap(subquery.body.as_mut(), left.as_mut());
+        }
+        **left = *named.body;
+    }
+    Ok(())
 }
 
 fn name_of(function: &Function) -> Option<String> {

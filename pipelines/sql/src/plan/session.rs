@@ -1,6 +1,6 @@
 //! The planner: tables, views and models by name; queries to steps.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,8 +17,10 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use super::functions::{ModelFunction, ModelShape, ModelTask, WindowFunction};
 use super::lower::Lowering;
+use super::operator::{Operators, take_operators};
 use super::problem::Problem;
-use super::pure::{refuse_changed_subqueries, refuse_impure};
+use super::pure::{refuse_changed_subqueries, refuse_distinct_means, refuse_impure};
+use super::recursion::Recursions;
 use super::rewrite::rewrite;
 use super::{Input, Node};
 use crate::codec::kind_of;
@@ -28,8 +30,14 @@ pub struct Planner {
     context: SessionContext,
     models: Arc<BTreeMap<String, ModelShape>>,
     event_times: BTreeMap<String, String>,
+    tables: BTreeMap<String, SchemaRef>,
+    operators: RefCell<Operators>,
+    rounds: u64,
     next: Cell<usize>,
 }
+
+/// Rounds of a recursion unless the file says otherwise, as SQL Server has it.
+pub const MAX_ROUNDS: u64 = 100;
 
 /// A planned query.
 #[derive(Debug)]
@@ -50,12 +58,26 @@ impl Planner {
         options.sql_parser.collect_spans = true;
         // Off, an uncorrelated scalar subquery becomes a join, which can be kept up to date.
         options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
-        let planner = Self { context: SessionContext::new_with_config(config), models: Arc::new(models), event_times: BTreeMap::new(), next: Cell::new(0) };
+        let planner = Self {
+            context: SessionContext::new_with_config(config),
+            models: Arc::new(models),
+            event_times: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            operators: RefCell::default(),
+            rounds: MAX_ROUNDS,
+            next: Cell::new(0),
+        };
         planner.register_functions(&planner.context);
         // It drops the second key of `order by n desc, a` where a query below groups by `a` and shows `count(*) as n` first: it takes the
         // count for what determines the group (54.1). `tests/incremental.rs` found it.
         planner.context.remove_optimizer_rule("eliminate_duplicated_expr");
         planner
+    }
+
+    /// The same, with recursions that end after so many rounds.
+    #[must_use]
+    pub fn with_rounds(self, rounds: u64) -> Self {
+        Self { rounds, ..self }
     }
 
     /// Makes the functions that the engine adds known to a session.
@@ -84,7 +106,8 @@ impl Planner {
     /// # Errors
     /// A name that is taken.
     pub fn table(&mut self, name: &str, schema: SchemaRef, event_time: Option<String>) -> Result<(), Problem> {
-        let table = MemTable::try_new(schema, vec![vec![]])?;
+        let table = MemTable::try_new(Arc::clone(&schema), vec![vec![]])?;
+        self.tables.insert(name.to_owned(), schema);
         let name_reference = datafusion::common::TableReference::bare(name);
         if self.context.register_table(name_reference, Arc::new(table))?.is_some() {
             return Err(DataFusionError::Plan(format!("there are two tables named {name:?}")).into());
@@ -104,6 +127,7 @@ impl Planner {
     /// DataFusion's plan of a query before it is optimised; refused if it is not a function of the log.
     fn raw(&self, query: &ast::Query) -> Result<LogicalPlan, Problem> {
         let mut query = query.clone();
+        self.take_operators(&mut query)?;
         rewrite(&mut query, &self.event_times)?;
         let state = self.context.state();
         let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
@@ -111,7 +135,16 @@ impl Planner {
         let plan = futures::executor::block_on(state.statement_to_plan(statement))?;
         refuse_impure(&plan)?;
         refuse_changed_subqueries(&plan)?;
+        refuse_distinct_means(&plan)?;
         Ok(plan)
+    }
+
+    /// Puts a table of its own in the place of each operator.
+    fn take_operators(&self, query: &mut ast::Query) -> Result<(), Problem> {
+        for (name, schema) in take_operators(query, &self.tables, &mut self.operators.borrow_mut())? {
+            self.context.register_table(datafusion::common::TableReference::bare(name), Arc::new(MemTable::try_new(schema, vec![vec![]])?))?;
+        }
+        Ok(())
     }
 
     /// The steps of a query.
@@ -157,9 +190,23 @@ impl Planner {
     fn lowered(&self, plan: &LogicalPlan) -> Result<Planned, Problem> {
         let state = self.context.state();
         let chosen = plan.exists(|node| Ok(matches!(node, LogicalPlan::Distinct(Distinct::On(_)))))?;
-        let plan = state.optimize(plan)?;
-        let node = Lowering { state: &state, models: &self.models, next: &self.next, chosen }.node(&plan)?;
-        Ok(Planned { node, logical: plan.display_indent().to_string() })
+        let (recursions, plan) = Recursions::take_out(plan.clone(), &self.tables)?;
+        let recursions = recursions.optimised(&state)?;
+        let plan = state.optimize(&plan)?;
+        let lowering = Lowering {
+            state: &state,
+            models: &self.models,
+            next: &self.next,
+            chosen,
+            recursions: &recursions,
+            rounds: self.rounds,
+            repeated: RefCell::default(),
+            open: RefCell::default(),
+            tables: &self.tables,
+            operators: &self.operators.borrow(),
+        };
+        let node = lowering.node(&plan)?;
+        Ok(Planned { node, logical: plan.display_indent().to_string() + &recursions.text() })
     }
 
     /// The steps of a query given as text.

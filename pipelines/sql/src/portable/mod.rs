@@ -50,6 +50,8 @@ pub fn translate(pipeline: &Pipeline, surroundings: &Surroundings) -> Result<Tra
                 }
             }
             Statement::Table(table) => tables::write(table, changes(table, &rows), surroundings, &mut text, &mut errors),
+            // Rounds of recursions, which are refused where they stand.
+            Statement::Set(_) => {}
             Statement::View(view) => {
                 text.made(&format!("create view {} as\n", text::name(&view.name)), view.name_span);
                 text.copied(source, view.query_span);
@@ -91,7 +93,7 @@ fn rows(pipeline: &Pipeline, source: &Source, errors: &mut Vec<Diagnostic>) -> V
                 let rows = Walk::new(source, &known, insert.query_span, errors).query(&insert.query);
                 inserted.push((insert.table.clone(), rows));
             }
-            Statement::Table(_) | Statement::Model(_) => {}
+            Statement::Table(_) | Statement::Model(_) | Statement::Set(_) => {}
         }
     }
     inserted

@@ -135,6 +135,10 @@ impl<'a> Walk<'a> {
 
     fn relation(&mut self, relation: &TableFactor) -> Rows {
         match relation {
+            TableFactor::Table { args: Some(_), .. } => {
+                self.refuse(relation.span(), "an operator of this platform in the place of a table", "run this file here");
+                Rows::default()
+            }
             TableFactor::Table { name, .. } => match name.0.as_slice() {
                 [ObjectNamePart::Identifier(name)] => self.known.get(&folded(name)).copied().unwrap_or_default(),
                 _ => Rows::default(),

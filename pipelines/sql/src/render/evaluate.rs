@@ -30,7 +30,7 @@ impl Evaluator {
     }
 
     /// Evaluates a batch; if that fails, row by row, so that one bad row does not take its neighbours with it.
-    pub(crate) fn run(&mut self, updates: &[Update], good: &mut Vec<Update>, bad: &mut Vec<Update>) {
+    pub(crate) fn run<T: Clone>(&mut self, updates: &[Update<T>], good: &mut Vec<Update<T>>, bad: &mut Vec<Update<T>>) {
         let before = good.len();
         if self.batch(updates, good).is_ok() {
             return;
@@ -42,12 +42,12 @@ impl Evaluator {
                 good.truncate(before);
                 let (code, message) = explain(&error);
                 let cause = json_line(&update.0, &self.names, &self.types);
-                bad.push((fault(&self.step, code, &message, "", cause.as_bytes(), &mut self.writer), update.1, update.2));
+                bad.push((fault(&self.step, code, &message, "", cause.as_bytes(), &mut self.writer), update.1.clone(), update.2));
             }
         }
     }
 
-    fn batch(&mut self, updates: &[Update], out: &mut Vec<Update>) -> Result<(), DataFusionError> {
+    fn batch<T: Clone>(&mut self, updates: &[Update<T>], out: &mut Vec<Update<T>>) -> Result<(), DataFusionError> {
         let program = &self.program;
         let columns = program.decoder.decode(updates.iter().map(|update| &update.0))?;
         let options = RecordBatchOptions::new().with_row_count(Some(updates.len()));
@@ -72,7 +72,7 @@ impl Evaluator {
         for (at, (row, time, diff)) in updates.iter().enumerate() {
             if mask.as_ref().is_none_or(|mask| mask.is_valid(at) && mask.value(at)) {
                 let extra = computed.next().unwrap_or(&nothing);
-                out.push((program.output.make(&[row, extra], &mut self.writer), *time, *diff));
+                out.push((program.output.make(&[row, extra], &mut self.writer), time.clone(), *diff));
             }
         }
         Ok(())

@@ -4,12 +4,14 @@
 //! neighbours go on.
 
 mod evaluate;
+mod operator;
+mod recursion;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ajatus_operators::relational::{JoinEmit, Rows, distinct, group, infer_rows, join, map_batches, rearrange, top, unnest};
+use ajatus_operators::relational::{JoinEmit, Rows, after, distinct, group, infer_rows, join, map_batches, rearrange, remembered, top, unnest};
 use ajatus_operators::row::{Kind, Row, Weave, Writer};
 use ajatus_operators::{Answer, Calls, Job, Keep as Place, Vault};
 use differential_dataflow::input::Input as _;
@@ -114,6 +116,12 @@ impl<'scope, 'a> Render<'scope, 'a> {
         format!("step {}", node.id)
     }
 
+    /// Keeps what goes into operators whose state cannot be written down: a run that resumes gives it to them again, and they make their
+    /// state of it. What they give is then passed on by [`after`] alone.
+    fn cut(&self, rows: Rows<'scope>, place: &str) -> Rows<'scope> {
+        if self.vault.used() { remembered(rows, self.vault.place(place)) } else { rows }
+    }
+
     /// The place of a step's operator: steps are numbered alike in every run of a plan.
     fn place(&self, node: &Node) -> Place {
         self.vault.place(&Self::place_name(node))
@@ -203,6 +211,20 @@ impl<'scope, 'a> Render<'scope, 'a> {
                 let rows = self.node(input);
                 let rows = top(self.counted(rows, &node.label()), shape.clone(), self.place(node));
                 self.held_before(&node.label(), &Self::place_name(node));
+                rows
+            }
+            Step::Recursion { name, of, base, step, recursion } => self.recursion(node, name, *of, base, step, *recursion),
+            Step::Round { .. } => unreachable!("it is read inside of its recursion only"),
+            Step::Operator { operator, inputs } => {
+                // Its state is differential's own: it is made again of what came in.
+                let cut = |(at, input)| {
+                    let rows = self.node(input);
+                    self.cut(rows, &format!("step {} input {at}", node.id))
+                };
+                let rows = inputs.iter().enumerate().map(cut).collect();
+                let (rows, faults) = operator::operator(node, *operator, inputs, rows);
+                self.faults.extend(faults.into_iter().map(|faults| after(faults, &self.vault)));
+                let rows = after(rows, &self.vault);
                 rows
             }
             Step::Infer { input, call } => {

@@ -7,8 +7,8 @@
 //! insert into counts select word, n from counted;
 //! ```
 //!
-//! Four kinds of statement: `create table`, `create model`, `create view` (also `or replace` and `materialized`, which say
-//! nothing new here) and `insert into`. Comments may hold tests; the header of `cases` gives their grammar.
+//! Five kinds of statement: `create table`, `create model`, `create view` (also `or replace` and `materialized`, which say
+//! nothing new here), `insert into`, and `set` for what holds for the whole file. Comments may hold tests; the header of `cases` gives their grammar.
 //!
 //! Holds always: every text gives a script or at least one finding with a place; a statement after a wrong one is still read;
 //! names that no query could mean are refused before any query is planned. All positions count from the file's beginning, also
@@ -34,7 +34,7 @@ pub use connector::{Connector, FileFormat, PrintFormat, RecordFormat, StartingOf
 pub use model::{Model, Provider, Task, Writing};
 pub use options::option_reference;
 pub(crate) use settings::filled;
-pub use statement::{Insert, Statement, View};
+pub use statement::{Insert, Set, Statement, View};
 pub use table::{BadData, Changelog, Column, Direction, Mode, Table};
 pub use types::Content;
 
@@ -47,6 +47,15 @@ pub struct Script {
     pub statements: Vec<Statement>,
     /// Its tests, in their order.
     pub cases: Vec<Case>,
+}
+
+impl Script {
+    /// Rounds of a recursion at most.
+    #[must_use]
+    pub fn max_rounds(&self) -> u64 {
+        let set = self.statements.iter().find_map(|statement| if let Statement::Set(set) = statement { Some(set.value) } else { None });
+        set.unwrap_or(crate::plan::MAX_ROUNDS)
+    }
 }
 
 /// Reads a file.

@@ -129,13 +129,36 @@ fn task(settings: &Settings, errors: &mut Vec<Diagnostic>) -> Task {
     let writing = Writing {
         temperature: settings.number("temperature"),
         max_tokens: settings.count("max_tokens"),
-        prompt: settings.text("prompt"),
+        prompt: prompt(settings, errors),
     };
     match settings.choice("task") {
         "embedding" => Task::Embedding { dimensions: settings.count("dimensions") },
         "extraction" => Task::Extraction { writing, schema: schema(settings, errors) },
         _ => Task::Generation(writing),
     }
+}
+
+/// Reads a template that reads nothing but the input.
+fn prompt(settings: &Settings, errors: &mut Vec<Diagnostic>) -> Option<String> {
+    let text = settings.text("prompt")?;
+    let environment = minijinja::Environment::new();
+    let found = match environment.template_from_str(&text) {
+        Err(error) => Some(format!("the prompt does not parse: {error}")),
+        Ok(template) => {
+            let mut read: Vec<String> = template.undeclared_variables(false).into_iter().filter(|name| name != "input").collect();
+            read.sort();
+            match read.first() {
+                Some(name) => Some(format!("the prompt reads {name:?}, which is not there")),
+                None if template.undeclared_variables(false).is_empty() => Some("the prompt does not read the input".to_owned()),
+                None => None,
+            }
+        }
+    };
+    if let Some(message) = found {
+        let hint = "write {{ input }} where the text of the call belongs, such as 'In one sentence: {{ input }}'";
+        errors.push(Diagnostic::new(Code::BadPrompt, message).at(settings.span("prompt")).hint(hint));
+    }
+    Some(text)
 }
 
 /// Reads a JSON schema that describes an object.
@@ -145,10 +168,13 @@ fn schema(settings: &Settings, errors: &mut Vec<Diagnostic>) -> Value {
         Err(error) => (format!("the schema is not JSON: {error}"), Value::Null),
         Ok(schema) => {
             let object = schema.get("type").and_then(Value::as_str) == Some("object");
-            if object && schema.get("properties").is_some_and(Value::is_object) {
+            if !object || !schema.get("properties").is_some_and(Value::is_object) {
+                ("the schema does not describe an object with properties".to_owned(), schema)
+            } else if let Err(message) = crate::schema::check(&schema) {
+                (message, schema)
+            } else {
                 return schema;
             }
-            ("the schema does not describe an object with properties".to_owned(), schema)
         }
     };
     let hint = r#"write it as {"type": "object", "properties": {"mood": {"type": "string"}}, "required": ["mood"]}"#;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::statement::{Insert, Statement};
+use super::statement::{Insert, Set, Statement};
 use super::table::{Direction, Table};
 use crate::diagnostic::{Code, Diagnostic, Source};
 
@@ -22,7 +22,16 @@ impl<'s> Names<'s> {
         errors: &mut Vec<Diagnostic>,
     ) -> Self {
         let mut defined: BTreeMap<&str, &Statement> = BTreeMap::new();
+        let mut settings: BTreeMap<&str, &Set> = BTreeMap::new();
         for statement in statements.iter().filter(|statement| !matches!(statement, Statement::Insert(_))) {
+            if let Statement::Set(set) = statement {
+                if let Some(first) = settings.insert(&set.name, set) {
+                    let line = source.position(first.name_span.start).line;
+                    let found = Diagnostic::new(Code::DuplicateOption, format!("{:?} is set twice", set.name)).at(set.name_span);
+                    errors.push(found.hint(format!("the first is in line {line}; a setting holds for the whole file")));
+                }
+                continue;
+            }
             let name = statement.name();
             match defined.get(name) {
                 None => {
@@ -96,6 +105,7 @@ pub(super) fn kind(statement: &Statement) -> &'static str {
         Statement::Table(Table { direction: Direction::Sink, .. }) | Statement::Insert(_) => "sink",
         Statement::Model(_) => "model",
         Statement::View(_) => "view",
+        Statement::Set(_) => "setting",
     }
 }
 

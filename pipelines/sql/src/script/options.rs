@@ -143,7 +143,7 @@ pub(super) const OPTIONS: &[Spec] = &[
     model("timeout", &[], Time(1, 3_600_000), Value("30 s"), "how long a batch may take before its rows become errors"),
     model("temperature", WRITERS, Number(0.0, 2.0), Value("0"), "0 takes the likeliest word each time"),
     model("max_tokens", WRITERS, Count(1, 131_072), Value("512"), "tokens of one answer at most"),
-    model("prompt", WRITERS, Text, Derived("the input alone"), "a template around the input"),
+    model("prompt", WRITERS, Text, Derived("the input alone"), "a template around the text of the call: 'In one sentence: {{ input }}'"),
     model("schema", &["extraction"], Text, Required, "the JSON schema of the object to extract"),
 ];
 
@@ -218,6 +218,13 @@ pub fn option_reference() -> String {
             writeln!(out, "| `{name}`{aliases} | {readers} | {kind} | {default} | {doc} |").expect("a string takes every text");
         }
     }
+    let (least, most, default) = (super::statement::ROUNDS.start(), super::statement::ROUNDS.end(), crate::plan::MAX_ROUNDS);
+    write!(
+        out,
+        "\n### Settings of the file\n\n| statement | value | default | meaning |\n|---|---|---|---|\n\
+         | `set max_rounds = …` | a whole number from {least} to {most} | `{default}` | rounds of a recursive query after its first rows; a row that only a later round gives is a dead letter |\n"
+    )
+    .expect("a string takes every text");
     out
 }
 

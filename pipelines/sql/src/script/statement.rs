@@ -19,6 +19,21 @@ pub enum Statement {
     View(View),
     /// `insert into`.
     Insert(Insert),
+    /// `set`.
+    Set(Set),
+}
+
+/// What holds for the whole file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// What is set; so far `max_rounds` alone.
+    pub name: String,
+    /// The whole statement.
+    pub span: Span,
+    /// The name in the statement.
+    pub name_span: Span,
+    /// To what.
+    pub value: u64,
 }
 
 /// A named query that later queries read.
@@ -63,6 +78,7 @@ impl Statement {
             Self::Model(model) => &model.name,
             Self::View(view) => &view.name,
             Self::Insert(insert) => &insert.table,
+            Self::Set(set) => &set.name,
         }
     }
 
@@ -73,6 +89,7 @@ impl Statement {
             Self::Model(model) => model.name_span,
             Self::View(view) => view.name_span,
             Self::Insert(insert) => insert.table_span,
+            Self::Set(set) => set.name_span,
         }
     }
 
@@ -83,6 +100,7 @@ impl Statement {
             Self::Model(model) => model.span,
             Self::View(view) => view.span,
             Self::Insert(insert) => insert.span,
+            Self::Set(set) => set.span,
         }
     }
 }
@@ -102,6 +120,12 @@ pub(super) fn parse(source: &Source, words: Vec<TokenWithSpan>, errors: &mut Vec
     };
     if cursor.accept(&["insert"]) {
         return insert(&mut cursor).map(Statement::Insert).map_err(|refused| {
+            errors.push(refused);
+            None
+        });
+    }
+    if cursor.accept(&["set"]) {
+        return set(&mut cursor).map(Statement::Set).map_err(|refused| {
             errors.push(refused);
             None
         });
@@ -207,6 +231,34 @@ fn insert(cursor: &mut Cursor<'_>) -> Result<Insert, Diagnostic> {
     Ok(Insert { table, span: cursor.whole(), table_span, columns, column_spans, query, query_span })
 }
 
+/// Bounds of `max_rounds`.
+pub(super) const ROUNDS: std::ops::RangeInclusive<u64> = 1..=10_000;
+
+/// Reads `set max_rounds = 100`.
+fn set(cursor: &mut Cursor<'_>) -> Result<Set, Diagnostic> {
+    let name = cursor.name("a setting's name")?;
+    if name.text != "max_rounds" {
+        let found = Diagnostic::new(Code::UnknownOption, format!("there is no setting {:?}", name.text)).at(name.span);
+        let hint = "`set max_rounds = 100` bounds recursive queries; other settings are options of a table or a model, or of the command that runs the file";
+        return Err(found.suggest(&name.text, ["max_rounds"]).hint(hint));
+    }
+    if !cursor.accept_token(&Token::Eq) {
+        cursor.expect("to")?;
+    }
+    let at = cursor.here();
+    let value = match cursor.peek(0) {
+        Token::Number(number, _) => number.parse().ok().filter(|rounds| ROUNDS.contains(rounds)),
+        _ => None,
+    };
+    let Some(value) = value else {
+        let message = format!("\"max_rounds\" is a whole number from {} to {}", ROUNDS.start(), ROUNDS.end());
+        return Err(Diagnostic::new(Code::BadOptionValue, message).at(at).hint("write `set max_rounds = 100`, which also holds without it"));
+    };
+    cursor.skip(1);
+    cursor.finish()?;
+    Ok(Set { name: name.text, span: cursor.whole(), name_span: name.span, value })
+}
+
 /// Refuses a statement by its first word.
 fn refuse(cursor: &Cursor<'_>) -> Diagnostic {
     let Token::Word(word) = cursor.peek(0) else {
@@ -215,7 +267,7 @@ fn refuse(cursor: &Cursor<'_>) -> Diagnostic {
         }
         return cursor
             .unexpected("a statement")
-            .hint("a file holds `create table`, `create model`, `create view` and `insert into`");
+            .hint("a file holds `create table`, `create model`, `create view`, `insert into` and `set`");
     };
     let word = word.value.to_lowercase();
     let hint = match word.as_str() {
@@ -226,7 +278,7 @@ fn refuse(cursor: &Cursor<'_>) -> Diagnostic {
         "drop" | "alter" | "rename" | "comment" => {
             "the file is the whole definition: edit or remove the statement that creates it"
         }
-        "set" | "reset" | "use" => "settings are options of a table or a model, or of the command that runs the file",
+        "reset" | "use" => "settings are options of a table or a model, or of the command that runs the file",
         "explain" | "describe" | "desc" | "show" | "analyze" => "ask with `ajatus pipeline explain FILE`",
         "begin" | "commit" | "rollback" | "start" => "a file is applied as a whole, and its results epoch by epoch",
         _ => {
@@ -237,7 +289,7 @@ fn refuse(cursor: &Cursor<'_>) -> Diagnostic {
             let found = cursor.unexpected("a statement");
             return match closest(&word, ["create", "insert"]) {
                 Some(near) => found.hint(format!("did you mean `{near}`?")),
-                None => found.hint("a file holds `create table`, `create model`, `create view` and `insert into`"),
+                None => found.hint("a file holds `create table`, `create model`, `create view`, `insert into` and `set`"),
             };
         }
     };

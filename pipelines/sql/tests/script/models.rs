@@ -164,3 +164,27 @@ fn refuses_a_setting_without_a_value() {
       = hint: it is a whole number from 1 to 16384
     "#);
 }
+
+#[test]
+fn refuses_a_schema_that_says_what_answers_are_not_held_to() {
+    assert_snapshot!(refused(r#"create model m with (task = 'extraction', provider = 'candle', name = 'a', schema = '{"type": "object", "properties": {"a": {"pattern": "x"}}}');"#), @r#"
+    error[P0603]: "a" says "pattern", which answers are not held to; known are type, properties, required, additionalProperties, items, enum, const, minLength, maxLength, minimum, maximum, minItems, maxItems
+     --> pipelines/sanat.sql:4:85
+      |
+    4 | create model m with (task = 'extraction', provider = 'candle', name = 'a', schema = '{"type": "object", "properties": {"a": {"pattern": "x"}}}');
+      |                                                                                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = hint: write it as {"type": "object", "properties": {"mood": {"type": "string"}}, "required": ["mood"]}
+    "#);
+}
+
+#[test]
+fn refuses_a_prompt_that_does_not_parse_or_reads_something_else() {
+    for (prompt, said) in [
+        ("{{ input", "the prompt does not parse"),
+        ("{{ input }} {{ user }}", "the prompt reads \"user\", which is not there"),
+        ("Say something.", "the prompt does not read the input"),
+    ] {
+        let found = refused(&format!("create model m with (task = 'generation', provider = 'candle', name = 'a', prompt = '{prompt}');"));
+        assert!(found.contains("error[P0607]") && found.contains(said) && found.contains("write {{ input }}"), "{found}");
+    }
+}

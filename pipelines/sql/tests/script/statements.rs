@@ -44,13 +44,25 @@ fn refuses_to_drop() {
 #[test]
 fn refuses_to_set() {
     assert_snapshot!(refused("set timezone = 'Europe/Helsinki';"), @r#"
-    error[P0201]: `set` does not belong in a pipeline
-     --> pipelines/sanat.sql:4:1
+    error[P0203]: there is no setting "timezone"
+     --> pipelines/sanat.sql:4:5
       |
     4 | set timezone = 'Europe/Helsinki';
-      | ^^^
-      = hint: settings are options of a table or a model, or of the command that runs the file
+      |     ^^^^^^^^
+      = hint: `set max_rounds = 100` bounds recursive queries; other settings are options of a table or a model, or of the command that runs the file
     "#);
+}
+
+#[test]
+fn refuses_rounds_out_of_bounds_or_set_twice() {
+    for wrong in ["0", "10001", "-1", "1.5", "'10'", "many"] {
+        let found = refused(&format!("set max_rounds = {wrong};"));
+        assert!(found.contains("error[P0204]: \"max_rounds\" is a whole number from 1 to 10000"), "{found}");
+    }
+    let found = refused("set max_rounds = 5;\nset max_rounds to 6;");
+    assert!(found.contains("error[P0208]: \"max_rounds\" is set twice") && found.contains("the first is in line 4"), "{found}");
+    let found = refused("set max_rounds = 5 rows;");
+    assert!(found.contains("error[P0101]"), "{found}");
 }
 
 #[test]
@@ -97,7 +109,7 @@ fn refuses_what_is_no_statement() {
       |
     4 | 42;
       | ^^
-      = hint: a file holds `create table`, `create model`, `create view` and `insert into`
+      = hint: a file holds `create table`, `create model`, `create view`, `insert into` and `set`
     "#);
 }
 
@@ -109,7 +121,7 @@ fn refuses_an_unknown_statement() {
       |
     4 | vacuum words;
       | ^^^^^^
-      = hint: a file holds `create table`, `create model`, `create view` and `insert into`
+      = hint: a file holds `create table`, `create model`, `create view`, `insert into` and `set`
     "#);
 }
 

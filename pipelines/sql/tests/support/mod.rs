@@ -275,6 +275,10 @@ impl Reference {
         planner.register_functions(&context);
         // DataFusion's own settings but for a rule that gives wrong answers; see `Planner::new`.
         context.remove_optimizer_rule("eliminate_duplicated_expr");
+        if sql.contains("recursive") {
+            // It takes unread columns out of a recursion: of `union` rows become equal that are not, and some plans then fail (54.1).
+            context.remove_optimizer_rule("optimize_projections");
+        }
         let mut live = Vec::new();
         for (name, schema) in tables() {
             let rows = Arc::new(Live { batch: Mutex::new(RecordBatch::new_empty(Arc::clone(&schema))), schema: Arc::clone(&schema) });

@@ -40,3 +40,8 @@ select b, count(*) as n from t group by b;
 -- keys of every type
 select ok, d, count(*) as n from e group by ok, d;
 select x, amount, count(*) as n from e group by x, amount;
+-- the mean of different values, as the hint of avg(distinct …) says
+select avg(b) as mean from (select distinct b from t) as x;
+select s, avg(b) as mean, count(*) as n from (select distinct s, b from t) as x group by s;
+-- filters of every aggregate
+select s, sum(a) filter (where b > 0) as up, avg(a) filter (where b < 0) as down, min(b) filter (where a > 2) as low, count(distinct b) filter (where a < 5) as n from t group by s;

@@ -44,3 +44,6 @@ select a, (select max(score) from u) as top from t;
 select a, (select count(*) from u where u.id = t.a) as n from t;
 -- using, natural names
 select a, name from t join (select id as a, name from u) as v using (a);
+-- semi and anti joins by name
+select t.a, t.b from t left semi join u on t.a = u.id;
+select t.a, t.b from t left anti join u on t.a = u.id;

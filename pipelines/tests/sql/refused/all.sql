@@ -38,10 +38,58 @@ select stddev(x) from e;
 select approx_distinct(a) from t;
 -- Aggregate
 select median(b) from t;
+-- Aggregate
+select avg(distinct b) as mean from t;
+-- Aggregate
+select s, avg(distinct a), count(*) from t group by s;
 -- Type
 select a, interval '1 month' as m from t;
 -- Recursion
-with recursive r as (select 1 as n union all select n + 1 from r where n < 5) select * from r;
+with recursive r (a, b) as (select a, b from t union select x.a, y.b from r x join r y on x.b = y.a) select a, b from r;
+-- Recursion
+with recursive r (n, c) as (select a, cast(0 as bigint) from t union select t.b, count(*) from r join t on t.a = r.n group by t.b) select n, c from r;
+-- Recursion
+with recursive r (n) as (select a from t union select max(n) + 1 from r) select n from r;
+-- Recursion
+with recursive r (n) as (select a from t union select id from u where id not in (select n from r where n is not null)) select n from r;
+-- Recursion
+with recursive r (n) as (select a from t union select id from u where not exists (select 1 from r where r.n = u.id)) select n from r;
+-- Recursion
+with recursive r (n, m) as (select a, b from t union select u.id, r.m from u left join r on u.id = r.n) select n, m from r;
+-- Recursion
+with recursive r (n) as (select a from t union all select distinct t.b from r join t on t.a = r.n) select n from r;
+-- Recursion
+with recursive r (n) as (select a from t union all select u.id from u where u.id in (select n from r)) select n from r;
+-- Recursion
+with recursive r (n) as (select a from t union all select x.id from (select u.id from u left semi join r on r.n = u.id) as x) select n from r;
+-- Recursion
+with recursive r (n) as (select a from t union select x.id from (select u.id from u left anti join r on r.n = u.id) as x) select n from r;
+-- Recursion
+with recursive r (n) as (select a from t union select b from r join t on t.a = r.n where r.n not in (select score from u)) select n from r;
+-- Recursion
+with recursive r (n) as (select a from t union (select b from r join t on t.a = r.n order by b limit 1)) select n from r;
+-- Recursion
+with recursive r (n) as (select a from t union (select id from u except select b from r join t on t.a = r.n)) select n from r;
+-- Recursion
+with recursive r (n) as (select a from t union (select b from r join t on t.a = r.n union all select id from u)) select n from r;
+-- Recursion
+with recursive u (n) as (select a from t union select t.b from u join t on t.a = u.n) select n from u;
+-- CrossJoin
+with recursive r (n) as (select a from t union select t.b from r join t on t.a > r.n) select n from r;
+-- Impure
+with recursive r (n) as (select random() union select n + random() from r) select n from r;
+-- Function
+select * from generate_series(1, 5);
+-- Function
+select * from activiti(t);
+-- Operator
+select * from activity(t);
+-- Operator
+select * from activity(nowhere);
+-- Operator
+select * from activity(t, u);
+-- Operator
+select * from activity('t');
 -- Planner
 select nothing from t;
 -- Planner
