@@ -27,6 +27,7 @@ use ajatus_serving::{ServeConfig, SystemClock};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub(crate) use models::served;
 pub(crate) use report::metrics;
 pub(crate) use machine::{available_mib, cpu_seconds, free_mib, peak_rss_mib, percentile, resident_mib};
 pub(crate) use scratch::{Temporary, scratch_folder};

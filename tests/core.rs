@@ -152,6 +152,48 @@ async fn two_instances_serve_each_other_and_the_death_of_one_is_not_noticed() {
 }
 
 #[test]
+fn a_pipeline_asks_a_server_that_speaks_this_interface_and_gets_what_the_model_inside_gives() {
+    let ajatus = Ajatus::new();
+    let core = Core::start(&ajatus, ANY);
+    let sql = |provider: &str| {
+        format!(
+            "create table notes (id bigint not null, text text) with (connector = 'file', type = 'source', path = 'notes.jsonl');\n\
+             create model vectors with (task = 'embedding', {provider} name = 'all-MiniLM-L6-v2');\n\
+             create model words with (task = 'generation', {provider} name = 'SmolLM2-135M-Instruct', max_tokens = 12);\n\
+             create table seen (id bigint primary key, vector vector(384), said text) with (connector = 'file', type = 'sink', path = 'seen.jsonl');\n\
+             create view embedded as select id, text, embed(vectors, text) as vector from notes;\n\
+             insert into seen select id, vector, generate(words, text) from embedded;\n"
+        )
+    };
+    ajatus.file("notes.jsonl", b"{\"id\":1,\"text\":\"What is the capital of France?\"}\n{\"id\":2,\"text\":\"Name a colour.\"}\n");
+    let run = |name: &str, provider: &str| -> Vec<Value> {
+        let file = ajatus.file(&format!("{name}.sql"), sql(provider).as_bytes()).display().to_string();
+        ajatus.json(&["pipeline", "run", &file, "--state", name]);
+        let text = std::fs::read_to_string(ajatus.data().parent().expect("a folder").join("seen.jsonl")).expect("the sink's file");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let inside = run("inside", "provider = 'candle',");
+    let outside = run("outside", &format!("provider = 'vllm', url = '{}',", core.address));
+    assert_eq!((inside.len(), outside.len()), (2, 2));
+    for (inside, outside) in inside.iter().zip(&outside) {
+        assert_eq!(inside["said"], outside["said"], "greedy, so the same words");
+        assert!(!inside["said"].as_str().expect("words").is_empty());
+        let parts = |row: &Value| -> Vec<f64> { row["vector"].as_array().expect("a vector").iter().map(|part| part.as_f64().expect("a number")).collect() };
+        let worst = parts(inside).iter().zip(parts(outside)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(worst < 1e-5, "{worst}");
+    }
+    core.stop();
+    // Nobody is there: dead letters, and the run says so.
+    let gone = ajatus.file("gone.sql", sql(&format!("provider = 'vllm', timeout = '2 s', url = '{}',", "http://127.0.0.1:9")).as_bytes()).display().to_string();
+    let output = ajatus.run(&["pipeline", "run", &gone, "--state", "gone"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let nowhere = ajatus.file("nowhere.sql", sql("provider = 'ollama',").as_bytes()).display().to_string();
+    let output = ajatus.run(&["pipeline", "run", &nowhere, "--state", "nowhere"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("OLLAMA_URL"), "{}", stderr(&output));
+}
+
+#[test]
 fn says_what_is_wrong_with_its_configuration() {
     let ajatus = Ajatus::new();
     let refused = |ajatus: &Ajatus, args: &[&str]| {

@@ -21,7 +21,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator as _;
 use timely::scheduling::SyncActivator;
 
-use crate::keep::{Keep, Parts, put_int};
+use crate::keep::{Entries, Keep, Parts, put_int};
 
 /// What the service says: an answer, or a reason why there is none (a value like any other; it becomes a dead letter).
 pub type Answer<O> = Result<O, String>;
@@ -60,13 +60,20 @@ pub struct Calls<Dispatch, Release> {
 }
 
 /// How a request and its answer rest in a [`Vault`](crate::Vault).
-#[derive(Clone, Copy)]
 pub struct Pack<D, O> {
     /// Writes them.
     pub write: fn(&D, &Answer<O>, &mut Vec<u8>),
     /// Reads them; `None` if the bytes are not what was written.
     pub read: fn(&mut Parts<'_>) -> Option<(D, Answer<O>)>,
 }
+
+impl<D, O> Clone for Pack<D, O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D, O> Copy for Pack<D, O> {}
 
 /// Capabilities held per time, each as long as an update of the time waits for its answer.
 #[derive(Default)]
@@ -214,14 +221,7 @@ where
                     drop(rest);
                     let through = |epoch: u64| !frontier.less_equal(&epoch) && held.0.first_key_value().is_none_or(|(time, _)| *time > epoch);
                     let Some(epoch) = asked.filter(|epoch| through(*epoch)) else { break };
-                    keep.give(epoch, |entries| {
-                        for (request, (answer, copies)) in known.iter().filter(|(_, (_, copies))| *copies != 0) {
-                            entries.entry(request.hashed().into(), |out| {
-                                (pack.write)(request, answer, out);
-                                put_int(*copies as i64, out);
-                            });
-                        }
-                    });
+                    keep.give(epoch, |entries| give(&known, pack, entries));
                     std::mem::swap(&mut came, &mut aside);
                 }
                 while let Some(entry) = idle.first_entry() {
@@ -242,6 +242,9 @@ where
                         release(time, gone);
                     }
                 }
+                if frontier.is_empty() && held.0.is_empty() {
+                    keep.end(|entries| give(&known, pack, entries));
+                }
                 while in_flight < max_in_flight && !queue.is_empty() {
                     let take = queue.len().min(max_batch);
                     let requests = queue.drain(..take).collect();
@@ -251,4 +254,14 @@ where
             }
         })
         .as_collection()
+}
+
+/// Gives what is known of the requests that are in use.
+fn give<D: Hashable, O>(known: &HashMap<D, (Answer<O>, isize)>, pack: Pack<D, O>, entries: &mut Entries<'_>) {
+    for (request, (answer, copies)) in known.iter().filter(|(_, (_, copies))| *copies != 0) {
+        entries.entry(request.hashed().into(), |out| {
+            (pack.write)(request, answer, out);
+            put_int(*copies as i64, out);
+        });
+    }
 }

@@ -63,6 +63,12 @@ struct Shared {
     told: RefCell<Box<dyn FnMut(Told)>>,
     /// Rows that each operator has taken up.
     taken: RefCell<HashMap<String, i64>>,
+    /// Operators that will still be run when they are asked.
+    live: Cell<usize>,
+    /// What those knew at last whose inputs have ended: nobody runs them again.
+    ended: RefCell<Vec<(String, Vec<Vec<u8>>)>>,
+    /// Nobody will ask any more.
+    closed: Cell<bool>,
 }
 
 /// Where the operators of one worker put what they know.
@@ -91,6 +97,9 @@ impl Vault {
             operators: RefCell::default(),
             told: RefCell::new(told),
             taken: RefCell::default(),
+            live: Cell::new(0),
+            ended: RefCell::default(),
+            closed: Cell::new(false),
         }))
     }
 
@@ -124,22 +133,32 @@ impl Vault {
         self.0.taken.borrow().get(name).copied().unwrap_or_default()
     }
 
+    /// Says that nobody will ask any more.
+    pub fn close(&self) {
+        self.0.closed.set(true);
+    }
+
     /// The place of an operator. Names are the same in every run of a plan, and no two operators share one.
     #[must_use]
     pub fn place(&self, name: &str) -> Keep {
-        Keep { shared: Rc::clone(&self.0), name: name.to_owned(), given: Cell::new(0) }
+        Keep { shared: Rc::clone(&self.0), name: name.to_owned(), given: Cell::new(0), ended: Cell::new(false) }
     }
 
     /// Asks every operator for what it knows at an epoch. Call it on every worker before any of them is fed a change after that epoch.
     pub fn due(&self, epoch: u64) {
-        let count = self.0.operators.borrow().len();
+        for (operator, parts) in self.0.ended.borrow().iter() {
+            for bytes in parts {
+                (self.0.told.borrow_mut())(Told::Part { epoch, operator: operator.clone(), bytes: bytes.clone() });
+            }
+        }
+        let count = self.0.live.get();
         if count == 0 {
             (self.0.told.borrow_mut())(Told::All { epoch });
             return;
         }
         self.0.due.borrow_mut().insert(epoch, count);
         self.0.refresh();
-        // One whose inputs have ended hears of nothing else.
+        // One without news would not be run.
         self.0.operators.borrow().iter().for_each(Activator::activate);
     }
 }
@@ -156,6 +175,7 @@ pub struct Keep {
     name: String,
     /// The last epoch it gave its part for.
     given: Cell<u64>,
+    ended: Cell<bool>,
 }
 
 impl Keep {
@@ -184,6 +204,7 @@ impl Keep {
     /// Says how the operator is woken when it is asked.
     pub(crate) fn watch(&self, activator: Activator) {
         self.shared.operators.borrow_mut().push(activator);
+        self.shared.live.set(self.shared.live.get() + 1);
     }
 
     /// Takes up what an earlier run gave; `take` says how many rows an entry stands for.
@@ -228,6 +249,26 @@ impl Keep {
             self.shared.refresh();
             (self.shared.told.borrow_mut())(Told::All { epoch });
         }
+    }
+}
+
+impl Keep {
+    /// Leaves what the operator knows when its inputs have ended: it changes no more, and nobody runs the operator again.
+    pub(crate) fn end(&self, give: impl FnOnce(&mut Entries<'_>)) {
+        let shared = &self.shared;
+        if !shared.used || shared.closed.get() || self.ended.replace(true) {
+            return;
+        }
+        let mut parts = Vec::new();
+        let mut part = |bytes| parts.push(bytes);
+        let mut entries = Entries { bytes: Vec::new(), part: &mut part };
+        give(&mut entries);
+        let rest = std::mem::take(&mut entries.bytes);
+        if !rest.is_empty() {
+            part(rest);
+        }
+        shared.ended.borrow_mut().push((self.name.clone(), parts));
+        shared.live.set(shared.live.get() - 1);
     }
 }
 

@@ -260,6 +260,22 @@ fn a_changelog_goes_on_with_its_sequence_numbers() {
 }
 
 #[test]
+fn what_ended_long_ago_is_given_all_the_same() {
+    fn build<'scope>(left: Rows<'scope>, _right: Rows<'scope>, vault: &Vault) -> Outputs<'scope> {
+        use differential_dataflow::input::Input as _;
+        let scope = left.scope();
+        let always = if scope.index() == 0 { vec![row(&[Some(1), Some(7)]), row(&[Some(2), Some(8)]), row(&[Some(2), Some(8)])] } else { Vec::new() };
+        let (_, always) = scope.new_collection_from(always);
+        let once = distinct(always, vault.place("always"));
+        let shape = JoinShape { key: vec![Kind::Int64], left: vec![Kind::Int64], right: vec![Kind::Int64] };
+        let sources = vec![vec![Kind::Int64]; 4];
+        let pairs = JoinEmit { pairs: Some(Weave::new(sources, [(0, 0), (1, 0), (2, 0)])), ..JoinEmit::default() };
+        vec![join(left, once, &shape, pairs, vault.place("join"))]
+    }
+    goes_on(build, history);
+}
+
+#[test]
 fn answers_are_taken_up_with_how_often_they_are_used() {
     fn build<'scope>(left: Rows<'scope>, _right: Rows<'scope>, vault: &Vault) -> Outputs<'scope> {
         // The service answers with the square of what it is asked, and refuses 7. Sevens become faults.

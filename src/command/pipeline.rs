@@ -26,7 +26,7 @@ use crate::cli::{GraphFormat, PipelineBackfillArgs, PipelineCommand, PipelineFil
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::output::Out;
-use crate::stack::{Needs, Stack};
+use crate::stack::{Needs, Stack, served};
 
 /// Makes paths absolute: the command may run in another process.
 pub(crate) fn prepare(command: &mut PipelineCommand) -> anyhow::Result<()> {
@@ -135,7 +135,7 @@ pub(crate) async fn run(stack: Option<&Arc<Stack>>, config: &Config, mut command
             .await;
             Ok(Exit::Done)
         }
-        PipelineCommand::Test { file, kill, workers } => test(stack, &file, kill, workers, out).await,
+        PipelineCommand::Test { file, kill, workers } => test(stack, config, &file, kill, workers, out).await,
         PipelineCommand::Run(args) if args.supervise => supervise::supervise(out).await,
         PipelineCommand::Run(args) => start(stack, config, &args, None, out).await,
         PipelineCommand::Backfill(args) => {
@@ -232,7 +232,7 @@ async fn refuse(source: &Source, found: &[Diagnostic], out: &Out) -> anyhow::Res
 }
 
 /// The backends of the file's models.
-fn backends(stack: Option<&Arc<Stack>>, pipeline: &Pipeline) -> anyhow::Result<Backends> {
+fn backends(stack: Option<&Arc<Stack>>, config: &Config, pipeline: &Pipeline) -> anyhow::Result<Backends> {
     let mut all = Backends::new();
     for statement in &pipeline.script.statements {
         let Statement::Model(model) = statement else { continue };
@@ -259,21 +259,16 @@ fn backends(stack: Option<&Arc<Stack>>, pipeline: &Pipeline) -> anyhow::Result<B
                 Backend::Generator(generator)
             }
             (Provider::Candle, _, None) => return Err(refuse("no model is loaded; this is our mistake, please tell us")),
-            // Here the servers plug in: a `Generator` or an `Embedder` of `model.checkpoint` at `model.url`, or at the address that
-            // ajatus.toml has for the provider.
-            (Provider::Vllm | Provider::Ollama, ..) => {
-                let provider = if model.provider == Provider::Vllm { "vllm" } else { "ollama" };
-                return Err(refuse(&format!("this program has no client for {provider} yet; write provider = 'candle', which runs inside of it")));
-            }
+            (Provider::Vllm | Provider::Ollama, ..) => served(config, model).map_err(|error| refuse(&error.to_string()))?,
         };
         all.insert(model.name.clone(), backend);
     }
     Ok(all)
 }
 
-async fn test(stack: Option<&Arc<Stack>>, file: &PipelineFile, kill: bool, workers: u16, out: &Out) -> anyhow::Result<Exit> {
+async fn test(stack: Option<&Arc<Stack>>, config: &Config, file: &PipelineFile, kill: bool, workers: u16, out: &Out) -> anyhow::Result<Exit> {
     let Some(pipeline) = checked(file, false, out).await? else { return Ok(Exit::Unusable) };
-    let models = backends(stack, &pipeline)?;
+    let models = backends(stack, config, &pipeline)?;
     let handle = tokio::runtime::Handle::current();
     let tested = Arc::clone(&pipeline);
     let verdicts = tokio::task::spawn_blocking(move || run_cases(&tested, usize::from(workers), kill, &models, &handle)).await?.map_err(ended)?;
@@ -316,7 +311,7 @@ fn cluster(args: &PipelineRunArgs) -> anyhow::Result<Option<Cluster>> {
 
 async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunArgs, backfill: Option<Backfill>, out: &Out) -> anyhow::Result<Exit> {
     let Some(pipeline) = checked(&args.file, true, out).await? else { return Ok(Exit::Unusable) };
-    let models = backends(stack, &pipeline)?;
+    let models = backends(stack, config, &pipeline)?;
     if let Some((point, time)) = args.crash_at {
         ajatus_pipelines::stream::die_at(point, time);
     }

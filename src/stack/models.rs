@@ -8,6 +8,8 @@ use ajatus_inference::backend::{OllamaConfig, OllamaEmbedder, OllamaGenerator, P
 use ajatus_inference::chain::{ChainConfig, EmbedderChain, EmbedderLink, GeneratorChain, GeneratorLink};
 use ajatus_inference::clock::{Clock, SystemClock as Monotonic};
 use ajatus_inference::{BatchConfig, BatchedEmbedder, Class, Embedder, Generator, InferenceError};
+use ajatus_pipelines::stream::Backend;
+use ajatus_sql::script::{Provider, Task};
 use ajatus_serving::core::{CoreConfig, CoreParts, CoreRunning, Served};
 
 use super::{Stack, SystemClock, report};
@@ -69,6 +71,39 @@ fn vllm(config: &Vllm) -> VllmConfig {
 fn ollama(config: &Ollama) -> OllamaConfig {
     let defaults = OllamaConfig::new(&config.model);
     OllamaConfig { context_tokens: config.context_tokens.unwrap_or(defaults.context_tokens), ..defaults }
+}
+
+/// The server that a model of a pipeline file names: at the file's own address, or at the one that the configuration has for the provider.
+///
+/// # Errors
+/// [`Exit::Usage`] if neither names an address.
+pub(crate) fn served(config: &Config, model: &ajatus_sql::script::Model) -> anyhow::Result<Backend> {
+    let clock: Arc<dyn Clock> = Arc::new(Monotonic::start());
+    let embeds = if let Task::Embedding { dimensions } = model.task { Some(dimensions) } else { None };
+    let configured = if embeds.is_some() { &config.models.embedding } else { &config.models.chat };
+    // A text longer than a batch may be is cut, as it is for the model in this process.
+    let most = model.max_batch_tokens;
+    let missing = |variable: &str| Ended::new(Exit::Usage, format!("it has no address; give it a url, or set {variable}"));
+    if model.provider == Provider::Vllm {
+        let known = configured.vllm.as_ref();
+        let url = model.url.clone().or_else(|| known.map(|known| known.url.clone()));
+        let url = url.ok_or_else(|| missing(if embeds.is_some() { "VLLM_EMBEDDING_URL" } else { "VLLM_URL" }))?;
+        // A key is for the server it was given for.
+        let key = known.filter(|known| known.url == url).and_then(|known| known.key.clone());
+        let server = server(config, &url, key, &clock)?;
+        let named = VllmConfig { model: Some(model.checkpoint.clone()), ..VllmConfig::default() };
+        return Ok(match embeds {
+            Some(dimension) => Backend::Embedder(Arc::new(VllmEmbedder::new(server, named, dimension, most))),
+            None => Backend::Generator(Arc::new(VllmGenerator::new(server, named))),
+        });
+    }
+    let url = model.url.clone().or_else(|| configured.ollama.as_ref().map(|known| known.url.clone())).ok_or_else(|| missing("OLLAMA_URL"))?;
+    let server = server(config, &url, None, &clock)?;
+    let named = OllamaConfig::new(&model.checkpoint);
+    Ok(match embeds {
+        Some(dimension) => Backend::Embedder(Arc::new(OllamaEmbedder::new(server, named, dimension, most))),
+        None => Backend::Generator(Arc::new(OllamaGenerator::new(server, named))),
+    })
 }
 
 async fn load_generator(model: &Model) -> anyhow::Result<Arc<dyn Generator>> {

@@ -100,7 +100,8 @@ pub(crate) fn in_order<'scope, O: Ordered>(name: &str, inputs: Vec<(Rows<'scope>
                     }
                 });
             }
-            if waiting.is_empty() && shown.is_none() && keep.asked().is_none() {
+            let through = frontiers.iter().all(|frontier| frontier.is_empty());
+            if waiting.is_empty() && shown.is_none() && keep.asked().is_none() && !through {
                 return;
             }
             let open = |time: u64| frontiers.iter().any(|frontier| frontier.less_equal(&time));
@@ -132,6 +133,9 @@ pub(crate) fn in_order<'scope, O: Ordered>(name: &str, inputs: Vec<(Rows<'scope>
                 changes.time = time;
                 operator.turn(&mut held.inputs, &mut changes);
                 send(&mut changes, &held.rows, &held.faults);
+            }
+            if through {
+                keep.end(|entries| operator.give(entries));
             }
         }
     });

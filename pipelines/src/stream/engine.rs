@@ -289,6 +289,7 @@ fn run(worker: &mut Worker, built: &Built, inbox: &Receiver<Work>, news: &impl H
             Err(std::sync::mpsc::TryRecvError::Disconnected) => break,
         }
     }
+    vault.close();
     drop(inputs);
     drop(bad);
     while worker.has_dataflows() {

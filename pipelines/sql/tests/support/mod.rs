@@ -176,12 +176,13 @@ fn fed(node: &Input, epochs: &[Epoch], after: u64, workers: usize, due: Option<u
         let probe = ProbeHandle::new();
         let share = shares.lock().expect("the shares").as_mut().and_then(|shares| shares[worker.index()].take());
         let told = Arc::clone(&told);
+        let whole = Rc::new(std::cell::Cell::new(due.is_none()));
+        let all = Rc::clone(&whole);
         let vault = Vault::new(
             share,
-            Box::new(move |news| {
-                if let Told::Part { operator, bytes, .. } = news {
-                    told.lock().expect("the parts").entry(operator).or_default().extend(bytes);
-                }
+            Box::new(move |news| match news {
+                Told::Part { operator, bytes, .. } => told.lock().expect("the parts").entry(operator).or_default().extend(bytes),
+                Told::All { .. } => all.set(true),
             }),
         );
         worker.dataflow(|scope| {
@@ -212,6 +213,8 @@ fn fed(node: &Input, epochs: &[Epoch], after: u64, workers: usize, due: Option<u
             }
             worker.step_while(|| probe.less_than(&(time + 1)));
         }
+        // One whose inputs have ended moves no frontier when it gives its part.
+        worker.step_while(|| !whole.get());
         drop(inputs);
         worker.step_while(|| !probe.done());
         seen.take()
