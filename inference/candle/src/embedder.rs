@@ -1,20 +1,30 @@
 //! Sentence embeddings: BERT, mean over the tokens, length 1.
-//!
-//! Texts are cut into batches of like length, so that little is padding; one text alone gets all threads, many batches get a
-//! thread each (twice the rate of all threads on one batch).
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use ajatus_inference::{Embedder, Embedding, InferenceError, ModelIdentity, TextTokens};
 use async_trait::async_trait;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
 use serde::Deserialize;
 use tokenizers::Tokenizer;
 
-use crate::files::{broken, identify, pool, read, refuse, safetensors, threads};
+use crate::encoder::{Encoder, Kernel};
+use crate::files::{broken, identify, read, refuse, safetensors, threads};
+use crate::packed::Packed;
+use crate::padded::Padded;
+
+/// What computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// Our own encoder, without padding, where it can compute the model; candle otherwise.
+    #[default]
+    Packed,
+    /// candle: the reference.
+    Candle,
+}
 
 /// Which model and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +37,9 @@ pub struct EmbedderConfig {
     pub weights: Option<String>,
     /// Threads. Default: one per core.
     pub threads: Option<usize>,
-    /// Tokens of a batch, padding counted. Default 512.
+    /// What computes. Default: our own encoder.
+    pub engine: Engine,
+    /// Tokens of a batch of candle's, padding counted. Default 512.
     pub batch_tokens: usize,
     /// Tokens of a text at most; the rest is cut. Default: the model's own limit (`sentence_bert_config.json`), else 256.
     pub max_tokens: Option<usize>,
@@ -35,7 +47,7 @@ pub struct EmbedderConfig {
 
 impl Default for EmbedderConfig {
     fn default() -> Self {
-        Self { path: PathBuf::new(), name: String::new(), weights: None, threads: None, batch_tokens: 512, max_tokens: None }
+        Self { path: PathBuf::new(), name: String::new(), weights: None, threads: None, engine: Engine::Packed, batch_tokens: 512, max_tokens: None }
     }
 }
 
@@ -45,17 +57,17 @@ struct Limits {
 }
 
 struct Model {
-    bert: BertModel,
+    network: Network,
     tokenizer: Tokenizer,
     /// The same without a limit, for whoever asks how long a text is.
     counter: OnceLock<Tokenizer>,
     max_tokens: usize,
-    batch_tokens: usize,
     dimension: usize,
-    /// All threads on one batch, for a caller who waits for one text.
-    together: rayon::ThreadPool,
-    /// A batch each, for many.
-    apart: Vec<rayon::ThreadPool>,
+}
+
+enum Network {
+    Packed(Box<Packed>),
+    Padded(Box<Padded>),
 }
 
 /// An embedding model in this process.
@@ -94,17 +106,22 @@ impl CandleEmbedder {
         #[expect(unsafe_code, reason = "candle marks memory maps unsafe")]
         let variables = unsafe { VarBuilder::from_mmaped_safetensors(&weights, DType::F32, &device) };
         let variables = variables.map_err(|error| refuse(&config.path, format!("the weights cannot be read: {error}")))?;
-        let bert = BertModel::load(variables, &bert_config).map_err(|error| refuse(&config.path, format!("the weights do not fit config.json: {error}")))?;
         let count = threads(config.threads);
+        let misfit = |error: candle_core::Error| refuse(&config.path, format!("the weights do not fit config.json: {error}"));
+        let network = if config.engine == Engine::Packed && Encoder::fits(&bert_config) {
+            let encoder = Encoder::load(&variables, &bert_config, Kernel::best()).map_err(misfit)?;
+            tracing::debug!(kernel = ?Kernel::best(), "embeddings by our own encoder");
+            Network::Packed(Box::new(Packed::new(encoder, count)?))
+        } else {
+            let bert = BertModel::load(variables, &bert_config).map_err(misfit)?;
+            Network::Padded(Box::new(Padded::new(bert, config.batch_tokens, count)?))
+        };
         let model = Model {
-            bert,
+            network,
             tokenizer,
             counter: OnceLock::new(),
             max_tokens,
-            batch_tokens: config.batch_tokens.max(1),
             dimension: bert_config.hidden_size,
-            together: pool("embed", count)?,
-            apart: (0..count).map(|_| pool("embed apart", 1)).collect::<Result<_, _>>()?,
         };
         Ok(Self { identity, model: Arc::new(model) })
     }
@@ -149,27 +166,14 @@ impl Model {
                 Err(error) => answers[at] = Some(Err(InferenceError::Input { reason: error.to_string() })),
             }
         }
-        rows.sort_by_key(|(_, ids)| ids.len());
-        let batches = self.batches(rows);
-        let done: Vec<Result<Vec<(usize, Embedding)>, InferenceError>> = if let [only] = batches.as_slice() {
-            vec![self.together.install(|| self.batch(only))]
-        } else {
-            let lanes = self.apart.len();
-            let shares: Vec<Vec<&Vec<(usize, Vec<u32>)>>> =
-                (0..lanes).map(|lane| batches.iter().skip(lane).step_by(lanes).collect()).collect();
-            std::thread::scope(|scope| {
-                let running: Vec<_> = shares
-                    .into_iter()
-                    .zip(&self.apart)
-                    .map(|(share, lane)| scope.spawn(move || lane.install(|| share.into_iter().map(|batch| self.batch(batch)).collect::<Vec<_>>())))
-                    .collect();
-                running.into_iter().flat_map(|lane| lane.join().unwrap_or_else(|_| vec![Err(broken("the embedding model panicked"))])).collect()
-            })
+        let vectors = match &self.network {
+            Network::Packed(packed) => packed.embed(&rows)?,
+            Network::Padded(padded) => padded.embed(rows)?,
         };
-        for batch in done {
-            for (at, vector) in batch? {
-                answers[at] = Some(Ok(vector));
-            }
+        for (at, vector) in vectors {
+            // Only broken weights or a broken processor do this; what is not finite must not come near a distance.
+            let whole = vector.iter().all(|value| value.is_finite());
+            answers[at] = Some(if whole { Ok(vector) } else { Err(broken("the model's vector holds a value that is not finite")) });
         }
         Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(broken("a text was lost")))).collect())
     }
@@ -183,40 +187,5 @@ impl Model {
         });
         let all = counter.encode_fast(text, true).ok()?.len();
         Some(TextTokens { all, read: all.min(self.max_tokens) })
-    }
-
-    /// Neighbours in length together, each batch within the budget, at least one text.
-    fn batches(&self, rows: Vec<(usize, Vec<u32>)>) -> Vec<Vec<(usize, Vec<u32>)>> {
-        let mut batches: Vec<Vec<(usize, Vec<u32>)>> = Vec::new();
-        for row in rows {
-            match batches.last_mut() {
-                Some(batch) if (batch.len() + 1) * row.1.len() <= self.batch_tokens => batch.push(row),
-                _ => batches.push(vec![row]),
-            }
-        }
-        batches
-    }
-
-    fn batch(&self, rows: &[(usize, Vec<u32>)]) -> Result<Vec<(usize, Embedding)>, InferenceError> {
-        let long = rows.iter().map(|(_, ids)| ids.len()).max().unwrap_or(0);
-        let (mut ids, mut mask) = (Vec::with_capacity(rows.len() * long), Vec::with_capacity(rows.len() * long));
-        for (_, row) in rows {
-            ids.extend(row.iter().copied().chain(std::iter::repeat_n(0, long - row.len())));
-            mask.extend(std::iter::repeat_n(1_u32, row.len()).chain(std::iter::repeat_n(0, long - row.len())));
-        }
-        let vectors = self.forward(ids, mask, (rows.len(), long)).map_err(broken)?;
-        Ok(rows.iter().map(|(at, _)| *at).zip(vectors).collect())
-    }
-
-    /// Mean over the tokens that are not padding, then length 1: the mean strategy of Reimers and Gurevych (2019), section 3.
-    fn forward(&self, ids: Vec<u32>, mask: Vec<u32>, shape: (usize, usize)) -> candle_core::Result<Vec<Embedding>> {
-        let device = Device::Cpu;
-        let ids = Tensor::from_vec(ids, shape, &device)?;
-        let mask = Tensor::from_vec(mask, shape, &device)?;
-        let hidden = self.bert.forward(&ids, &ids.zeros_like()?, Some(&mask))?;
-        let mask = mask.to_dtype(DType::F32)?.unsqueeze(2)?;
-        let mean = hidden.broadcast_mul(&mask)?.sum(1)?.broadcast_div(&mask.sum(1)?)?;
-        let unit = mean.broadcast_div(&mean.sqr()?.sum_keepdim(1)?.sqrt()?)?;
-        unit.to_vec2::<f32>()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ajatus_candle::{CandleEmbedder, EmbedderConfig};
+use ajatus_candle::{CandleEmbedder, EmbedderConfig, Engine};
 use ajatus_inference::{Embedder as _, InferenceError};
 use serde::Deserialize;
 
@@ -83,4 +83,32 @@ fn refuses_what_is_not_the_model_and_says_which_file() {
     assert!(load(temporary.path(), None).contains("whisper"));
     std::fs::write(temporary.path().join("config.json"), "{").expect("written");
     assert!(load(temporary.path(), None).contains("config.json"));
+}
+
+#[tokio::test]
+async fn our_encoder_equals_candle_and_a_text_has_the_same_bits_in_any_company() {
+    let ours = load();
+    let config = EmbedderConfig { path: folder(), name: "all-MiniLM-L6-v2".into(), engine: Engine::Candle, ..EmbedderConfig::default() };
+    let candle = CandleEmbedder::load(config).expect("the model is there");
+    let one = EmbedderConfig { path: folder(), name: "all-MiniLM-L6-v2".into(), threads: Some(1), ..EmbedderConfig::default() };
+    let one = CandleEmbedder::load(one).expect("the model is there");
+    let words: Vec<&str> = "the cat sat on a mat and watched rain while äiti read Tampere news about 42 ferries, prices & Höyryjuna".split(' ').collect();
+    let texts: Vec<String> = (0..60_usize).map(|at| (0..(at * at) % 310).map(|word| words[(word * 7 + at) % words.len()]).collect::<Vec<_>>().join(" ")).collect();
+    let vectors = async |model: &CandleEmbedder, texts: &[String]| -> Vec<Vec<f32>> {
+        model.embed(texts.to_vec()).await.expect("answered").into_iter().map(|vector| vector.expect("a vector")).collect()
+    };
+    let together = vectors(&ours, &texts).await;
+    let reference = vectors(&candle, &texts).await;
+    for ((text, ours), right) in texts.iter().zip(&together).zip(&reference) {
+        let worst = ours.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
+        assert!(worst < 1e-5, "{} bytes: candle's differs by {worst}", text.len());
+    }
+    for (at, text) in texts.iter().enumerate() {
+        assert_eq!(vectors(&ours, std::slice::from_ref(text)).await[0], together[at], "text {at} alone");
+    }
+    let mut turned = texts.clone();
+    turned.reverse();
+    let mut back = vectors(&one, &turned).await;
+    back.reverse();
+    assert_eq!(back, together, "another order, another number of threads");
 }
