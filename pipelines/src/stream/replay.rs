@@ -165,7 +165,7 @@ pub enum Fate {
     ReadAnew,
     /// It was computed: when what it was computed from changes, so does it.
     Recomputed,
-    /// A model refused: refusals are not recorded, so the next run asks again.
+    /// A model did not answer: a run that reads its sources again asks again, one that goes on from a snapshot does not.
     AskedAnew,
     /// It is a deletion whose key could not be read: there is nothing to read again.
     NoRecord,
@@ -184,7 +184,7 @@ impl Fate {
             Self::Waiting => "replayed already; a run will read it",
             Self::ReadAnew => "the file has changed: the next run reads every record of it again",
             Self::Recomputed => "computed from other rows: it goes when they change, or when the file is mended",
-            Self::AskedAnew => "a model's refusal is not recorded: the next run asks again",
+            Self::AskedAnew => "a model did not answer: a run that reads its sources again (another --state) asks again",
             Self::NoRecord => "a record without a value; only its key is there",
             Self::Sealed => "sealed records are opened again when the file is run anew (another --state)",
             Self::Stale => "of an earlier ledger; run the pipeline, and list the letters again",
