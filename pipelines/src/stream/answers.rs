@@ -13,7 +13,7 @@ use ajatus_operators::Answer;
 use ajatus_operators::row::Row;
 use serde::{Deserialize, Serialize};
 
-use super::StreamError;
+use super::error::StreamError;
 use super::crash::{self, Point};
 
 /// What identifies an answer.

@@ -14,14 +14,14 @@ use ajatus_sql::render::Models;
 use ajatus_sql::script::Changelog;
 use arrow::datatypes::DataType;
 
-use super::StreamError;
+use super::error::StreamError;
 use super::elsewhere::Elsewhere;
 use super::engine::{Built, Engine, Mesh, News};
 use super::ledger::{Book, Ledger};
 use super::models::RunModels;
 use super::read::Reader;
 use super::replay::{self, Replays};
-use super::run::{RunConfig, RunParts};
+use super::config::{RunConfig, RunParts};
 use super::sink::consolidated;
 use super::snapshot::Snapshots;
 

@@ -15,7 +15,7 @@ use ajatus_sql::render::Models;
 use ajatus_sql::script::{BadData, Case, CaseRow, CaseStep, Changelog, Column, Connector, Content, Direction, Mode, Table};
 use tokio::runtime::Handle;
 
-use super::StreamError;
+use super::error::StreamError;
 use super::decode::Payload;
 use super::engine::{Built, Engine, Mesh, News};
 use super::models::{Backends, RunModels};

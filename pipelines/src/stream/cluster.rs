@@ -22,27 +22,16 @@ use ajatus_sql::render::Models;
 use ajatus_sql::script::Connector;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::StreamError;
+use super::error::StreamError;
 use super::elsewhere::Elsewhere;
 use super::engine::{Built, Engine, Mesh, News};
 use super::models::RunModels;
 use super::read::Reader;
-use super::run::{RunConfig, RunParts};
+use super::config::{Cluster, RunConfig, RunParts};
 use super::snapshot::{Part, Snapshots};
 
 /// How long a process waits for the others.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Which of several processes this is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
-    /// Its number, from 0; the first one leads.
-    pub process: usize,
-    /// An address `host:port` of each, at which rows arrive.
-    pub hosts: Vec<String>,
-    /// The address at which the first one tells the others what to do.
-    pub control: String,
-}
 
 /// From a process to the first one.
 #[derive(Debug, Serialize, Deserialize)]

@@ -14,13 +14,13 @@ use ajatus_operators::Told;
 use ajatus_operators::relational::FAULT;
 use ajatus_operators::row::{Cell, Row};
 
-use super::StreamError;
+use super::error::StreamError;
 use super::crash::{self, Point};
 use super::engine::News;
 use super::feed::Fed;
 use super::meter::{Depth, Meter};
 use super::replay::{Callers, write_letters};
-use super::run::{Counters, Progress};
+use super::config::{Counters, Progress};
 use super::sink::{Delta, Sink, consolidated};
 use super::snapshot::{Draft, Offsets, Snapshots};
 

@@ -12,7 +12,7 @@ use ajatus_sql::pipeline::Pipeline;
 use ajatus_sql::script::{Connector, Direction};
 use tokio::runtime::Handle;
 
-use super::StreamError;
+use super::error::StreamError;
 
 /// Connections of a database at most.
 const CONNECTIONS: u32 = 4;

@@ -17,7 +17,7 @@ use ajatus_sql::script::{Changelog, Table};
 use differential_dataflow::input::InputSession;
 use timely::worker::Worker;
 
-use super::StreamError;
+use super::error::StreamError;
 use super::crash::{self, Point};
 use super::decode::{Decoder, Payload};
 use super::meter::Depth;

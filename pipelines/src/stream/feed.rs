@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::StreamError;
+use super::error::StreamError;
 use super::cluster::Followers;
 use super::crash::{self, Point};
 use super::decode::Payload;
@@ -21,7 +21,7 @@ use super::ledger::{Book, Ledger, Minted};
 use super::meter::Meter;
 use super::read::{Batch, Reader, wait};
 use super::replay::{self, Replays};
-use super::run::{Backfill, Counters};
+use super::config::{Backfill, Counters};
 use super::snapshot::Offsets;
 
 /// What the sink side is told, in order.

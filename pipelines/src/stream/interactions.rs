@@ -13,7 +13,7 @@ use ajatus_memory::keys::{KeyError, KeyRing, Purpose};
 use ajatus_memory::postgres::StoreError;
 use serde_json::json;
 
-use super::StreamError;
+use super::error::StreamError;
 
 /// Columns that need the user's key.
 const SEALED: [&str; 4] = ["text", "speaker", "caption", "fingerprint"];

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::StreamError;
+use super::error::StreamError;
 use super::crash::{self, Point};
 use super::snapshot::Offsets;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::run::Progress;
+use super::config::Progress;
 
 /// Messages that wait for the threads of the dataflow, one number for all of them, and rows that its steps hold.
 #[derive(Debug, Default)]

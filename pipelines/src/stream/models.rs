@@ -16,7 +16,7 @@ use ajatus_sql::render::{Dispatch, Models, Release};
 use ajatus_sql::script::{Model, Script, Statement, Task};
 use tokio::runtime::Handle;
 
-use super::StreamError;
+use super::error::StreamError;
 use super::answers::{Memo, key};
 use super::crash::{self, Point};
 use super::write::{NoAnswer, Writer};

@@ -16,7 +16,7 @@ use ajatus_sql::script::{Changelog, Connector, FileFormat, RecordFormat, Startin
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::StreamError;
+use super::error::StreamError;
 use super::decode::Payload;
 use super::elsewhere::Elsewhere;
 use super::interactions::Opener;

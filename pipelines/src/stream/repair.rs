@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use ajatus_sql::pipeline::Pipeline;
 
-use super::StreamError;
+use super::error::StreamError;
 use super::ask::ask;
 use super::elsewhere::Elsewhere;
 use super::ledger::Ledger;
-use super::run::{RunConfig, RunParts};
+use super::config::{RunConfig, RunParts};
 use super::sink::{Outside, Sink};
 
 /// What was found in a sink.

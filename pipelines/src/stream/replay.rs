@@ -29,7 +29,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::StreamError;
+use super::error::StreamError;
 use super::decode::Payload;
 use super::ledger::{Ledger, lines, sealed_line};
 use super::read::Batch;

@@ -22,7 +22,7 @@ use ajatus_sql::script::{Connector, FileFormat, PrintFormat};
 use arrow::datatypes::DataType;
 use tokio::runtime::Handle;
 
-use super::StreamError;
+use super::error::StreamError;
 use super::crash::{self, Point};
 use super::elsewhere::Elsewhere;
 

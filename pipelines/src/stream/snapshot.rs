@@ -14,7 +14,7 @@ use ajatus_operators::row::{ENCODING, Row};
 use ajatus_operators::{Resume, Told, split};
 use serde::{Deserialize, Serialize};
 
-use super::StreamError;
+use super::error::StreamError;
 use super::crash::{self, Point};
 use super::ledger::Book;
 

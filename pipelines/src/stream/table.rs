@@ -13,7 +13,7 @@ use ajatus_sql::script::{Changelog, Connector, Content, Table};
 use arrow::datatypes::DataType;
 use tokio::runtime::Handle;
 
-use super::StreamError;
+use super::error::StreamError;
 use super::elsewhere::Elsewhere;
 use super::read::Lines;
 
