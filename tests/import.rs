@@ -3,7 +3,7 @@
 mod support;
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -42,13 +42,17 @@ fn loses_no_turn_and_doubles_none_over_ten_kills() {
     let turns = 400;
     let file = ajatus.file("kitchen.jsonl", jsonl(turns).as_bytes());
     let import = ["import", file.to_str().expect("a path"), "--user", "aino", "--format", "jsonl", "--json"];
+    // How long a whole one takes here, so that the kills fall within it on any machine.
+    let begun = Instant::now();
+    Ajatus::new().json(&import[..6]);
+    let whole = begun.elapsed();
     let mut random = StdRng::seed_from_u64(20_261_124);
     let mut killed = 0;
     for _ in 0..10 {
         let mut child =
             ajatus.command(&import).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
         // A random point of the run: the wait is what is being varied, no outcome depends on its length.
-        let until = Instant::now() + Duration::from_millis(random.random_range(100..4000));
+        let until = Instant::now() + whole.mul_f64(random.random_range(0.05..0.9));
         let ended = loop {
             match child.try_wait().expect("a child") {
                 Some(status) => break Some(status),
