@@ -46,6 +46,21 @@ fn list(names: &[String]) -> String {
     names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
 }
 
+impl SinkTable {
+    /// What becomes of a row whose key is there already.
+    fn conflict(&self) -> String {
+        let set: Vec<String> =
+            self.columns.iter().filter(|column| !self.key.contains(column)).map(|column| format!("{0} = excluded.{0}", quoted(column))).collect();
+        let update = if set.is_empty() { "nothing".to_owned() } else { format!("update set {}", set.join(", ")) };
+        format!("on conflict ({}) do {update}", list(&self.key))
+    }
+
+    /// The condition that two tables' rows have one key.
+    fn same_key(&self, left: &str, right: &str) -> String {
+        self.key.iter().map(|key| format!("{left}.{0} = {right}.{0}", quoted(key))).collect::<Vec<_>>().join(" and ")
+    }
+}
+
 impl Postgres {
     /// Makes the table of progress in a database that is not the platform's own, if it is missing there.
     ///
@@ -169,19 +184,14 @@ impl Postgres {
         }
         let table = quoted(&sink.table);
         for rows in deletes.chunks(1_000) {
-            let on = sink.key.iter().map(|key| format!("t.{0} = d.{0}", quoted(key))).collect::<Vec<_>>().join(" and ");
+            let on = sink.same_key("t", "d");
             // Names come from the catalog's check above and are quoted; values travel as a parameter.
             let sql = format!("delete from {table} t using jsonb_populate_recordset(null::{table}, $1) d where {on}");
             sqlx::query(sqlx::AssertSqlSafe(sql)).bind(Json(rows)).execute(&mut *transaction).await?;
         }
         let columns = list(&sink.columns);
-        let set = sink.columns.iter().filter(|column| !sink.key.contains(column)).map(|column| format!("{0} = excluded.{0}", quoted(column))).collect::<Vec<_>>();
-        let update = if set.is_empty() { "nothing".to_owned() } else { format!("update set {}", set.join(", ")) };
         for rows in upserts.chunks(1_000) {
-            let sql = format!(
-                "insert into {table} ({columns}) select {columns} from jsonb_populate_recordset(null::{table}, $1) on conflict ({}) do {update}",
-                list(&sink.key)
-            );
+            let sql = format!("insert into {table} ({columns}) select {columns} from jsonb_populate_recordset(null::{table}, $1) {}", sink.conflict());
             sqlx::query(sqlx::AssertSqlSafe(sql)).bind(Json(rows)).execute(&mut *transaction).await?;
         }
         before_commit();
@@ -229,16 +239,14 @@ impl Postgres {
             let side = |table: &str| sink.columns.iter().map(|column| format!("{table}.{}", quoted(column))).collect::<Vec<_>>().join(", ");
             format!("({}) is not distinct from ({})", side(left), side(right))
         };
-        let keys = sink.key.iter().map(|key| format!("t.{0} = w.{0}", quoted(key))).collect::<Vec<_>>().join(" and ");
+        let keys = sink.same_key("t", "w");
         let sql = format!("delete from {table} t where not exists (select from repair_wanted w where {keys})");
         let extra = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await?.rows_affected();
-        let set = sink.columns.iter().filter(|column| !sink.key.contains(column)).map(|column| format!("{0} = excluded.{0}", quoted(column))).collect::<Vec<_>>();
-        let update = if set.is_empty() { "nothing".to_owned() } else { format!("update set {}", set.join(", ")) };
         let sql = format!(
             "insert into {table} ({columns}) select {columns} from repair_wanted w
-             where not exists (select from {table} t where {keys} and {}) on conflict ({}) do {update}",
+             where not exists (select from {table} t where {keys} and {}) {}",
             both("t", "w"),
-            list(&sink.key)
+            sink.conflict()
         );
         let missing = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await?.rows_affected();
         if dry {
