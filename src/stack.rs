@@ -4,6 +4,7 @@
 //! order; a part that fails to open closes those before it.
 //! Not promised: that every part is there: a command opens what it needs, and asking for another is our bug.
 
+mod lance;
 mod machine;
 mod models;
 mod report;
@@ -27,6 +28,7 @@ use ajatus_serving::{ServeConfig, SystemClock};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub(crate) use lance::columnar;
 pub(crate) use models::served;
 pub(crate) use report::metrics;
 pub(crate) use machine::{available_mib, cpu_seconds, free_mib, peak_rss_mib, percentile, resident_mib};

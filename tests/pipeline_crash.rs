@@ -11,7 +11,7 @@ use ajatus_pipelines::stream::POINTS;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
-use support::{Ajatus, cluster, stderr};
+use support::{Ajatus, cluster, cluster_of, stderr};
 
 /// A join, two groups, a window, a top list and a distinct, into three files and a printed sink that is told each epoch.
 const SHOP: &str = r"
@@ -267,6 +267,22 @@ fn a_cluster_loses_a_process_ends_and_goes_on_with_another_number_of_processes()
     let alone = finish(&ajatus, &run);
     assert!(alone["snapshot"].as_u64().expect("an epoch") > 0 && alone["rows"] == 0, "{alone}");
     assert_eq!(contents(&ajatus, &FILES), truth.0);
+}
+
+#[test]
+fn a_cluster_ends_when_one_of_its_processes_cannot_begin() {
+    let (ajatus, file) = shop(3_000);
+    let file = file.display().to_string();
+    let run = ["pipeline", "run", &file, "--epoch-rows", "50", "--snapshot-epochs", "7", "--state", "state"];
+    finish(&ajatus, &run);
+    // The second process sees another run folder, so it cannot take up its share of the snapshot.
+    let elsewhere = run.map(|word| if word == "state" { "elsewhere" } else { word });
+    let mut processes = cluster_of(&ajatus, &[&run, &elsewhere]);
+    for process in &mut processes {
+        assert!(!process.wait().expect("it ends").success());
+    }
+    // Nothing is lost.
+    assert_eq!(finish(&ajatus, &run)["rows"], 0);
 }
 
 #[test]

@@ -110,6 +110,7 @@ fn measure(folder: &Path, rows: u32, batch: u32, in_flight: u32, epoch_rows: usi
     let parts = RunParts {
         log: None,
         db: None,
+        columnar: None,
         keys: None,
         backends: Backends::from([("slow".to_owned(), Backend::Embedder(Arc::clone(&service) as Arc<dyn Embedder>))]),
         handle: runtime.handle().clone(),

@@ -94,6 +94,7 @@ fn ran(folder: &Path, pipeline: &Arc<Pipeline>, model: &Arc<Scripted>) -> (Repor
     let parts = RunParts {
         log: None,
         db: None,
+        columnar: None,
         keys: None,
         backends: Backends::from([("m".to_owned(), Backend::Generator(Arc::clone(model) as Arc<dyn Generator>))]),
         handle: runtime.handle().clone(),

@@ -66,6 +66,7 @@ fn asked(call: &str, workers: usize, runs: usize) -> (usize, String) {
         let parts = RunParts {
             log: None,
             db: None,
+            columnar: None,
             keys: None,
             backends: [("m".to_owned(), Backend::Embedder(Arc::clone(&model) as Arc<dyn Embedder>))].into(),
             handle: runtime.handle().clone(),

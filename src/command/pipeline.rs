@@ -26,7 +26,7 @@ use crate::cli::{GraphFormat, PipelineBackfillArgs, PipelineCommand, PipelineFil
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::output::Out;
-use crate::stack::{Needs, Stack, served};
+use crate::stack::{Needs, Stack, columnar, served};
 
 /// Makes paths absolute: the command may run in another process.
 pub(crate) fn prepare(command: &mut PipelineCommand) -> anyhow::Result<()> {
@@ -327,6 +327,7 @@ async fn start(stack: Option<&Arc<Stack>>, config: &Config, args: &PipelineRunAr
     let parts = RunParts {
         log: stack.and_then(|stack| stack.log_if_open()),
         db: stack.and_then(|stack| stack.database_if_open()),
+        columnar: Some(columnar()),
         keys: stack.and_then(|stack| stack.keys_if_open()),
         backends: models,
         handle: tokio::runtime::Handle::current(),

@@ -175,16 +175,20 @@ pub fn addresses(count: usize) -> Vec<String> {
 
 /// Starts a run as several processes; the first one leads.
 pub fn cluster(ajatus: &Ajatus, run: &[&str], processes: usize) -> Vec<Child> {
-    let mut places = addresses(processes + 1);
+    cluster_of(ajatus, &vec![run; processes])
+}
+
+/// Starts a run as one process for each command line; the first one leads.
+pub fn cluster_of(ajatus: &Ajatus, runs: &[&[&str]]) -> Vec<Child> {
+    let mut places = addresses(runs.len() + 1);
     let control = places.pop().expect("one more");
     let hosts = ajatus.file("hosts", places.join("\n").as_bytes()).display().to_string();
-    (0..processes)
-        .map(|process| {
-            let number = process.to_string();
-            let all = [run, &["--hosts", &hosts, "--process", &number, "--control", &control]].concat();
-            // A data folder belongs to one process; what they share is the run folder.
-            let data = ajatus.data().with_extension(number.clone());
-            ajatus.command_on(if process == 0 { ajatus.data() } else { data }.as_path(), &all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
-        })
-        .collect()
+    let start = |(process, run): (usize, &&[&str])| {
+        let number = process.to_string();
+        let all = [run, &["--hosts", &hosts, "--process", &number, "--control", &control][..]].concat();
+        // A data folder belongs to one process; what they share is the run folder.
+        let data = ajatus.data().with_extension(number.clone());
+        ajatus.command_on(if process == 0 { ajatus.data() } else { data }.as_path(), &all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
+    };
+    runs.iter().enumerate().map(start).collect()
 }

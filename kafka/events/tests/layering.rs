@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Crate and what it may import of ours. The root package is free: it plugs everything together.
-const IMPORTS: [(&str, &[&str]); 10] = [
+const IMPORTS: [(&str, &[&str]); 11] = [
     ("ajatus-events", &[]),
     ("ajatus-kafka", &["ajatus-events"]),
     ("ajatus-operators", &["ajatus-events"]),
     ("ajatus-inference", &["ajatus-events"]),
     ("ajatus-candle", &["ajatus-events", "ajatus-inference"]),
     ("ajatus-memory", &["ajatus-events"]),
+    ("ajatus-lance", &["ajatus-events"]),
     // SQL to dataflow knows neither the log nor a database: the runtime in `pipelines/` plugs them in.
     ("ajatus-sql", &["ajatus-operators"]),
     ("ajatus-pipelines", &["ajatus-events", "ajatus-operators", "ajatus-sql", "ajatus-kafka", "ajatus-inference", "ajatus-memory"]),
@@ -24,7 +25,7 @@ const IMPORTS: [(&str, &[&str]); 10] = [
 ];
 
 /// Heavy dependency and the crates that may name it.
-const OWNERS: [(&str, &[&str]); 20] = [
+const OWNERS: [(&str, &[&str]); 21] = [
     ("rdkafka", &["ajatus-kafka"]),
     ("fjall", &["ajatus-kafka"]),
     ("timely", &["ajatus-operators", "ajatus-sql", "ajatus-pipelines", "ajatus-benches"]),
@@ -36,6 +37,7 @@ const OWNERS: [(&str, &[&str]); 20] = [
     ("candle-transformers", &["ajatus-candle"]),
     ("tokenizers", &["ajatus-candle"]),
     ("sqlx", &["ajatus-memory"]),
+    ("lance", &["ajatus-lance"]),
     ("pgvector", &["ajatus-memory"]),
     ("chacha20poly1305", &["ajatus-memory"]),
     ("axum", &["ajatus-serving"]),

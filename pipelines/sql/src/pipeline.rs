@@ -126,7 +126,7 @@ impl Pipeline {
                 Ok(())
             };
             match &mut table.connector {
-                Connector::File { path, .. } | Connector::Lance { path } => {
+                Connector::File { path, .. } | Connector::Lance { path, .. } => {
                     settle(path)?;
                     *path = folder.join(&*path).display().to_string();
                 }

@@ -13,8 +13,8 @@ use ajatus_operators::Answer;
 use ajatus_operators::row::Row;
 use serde::{Deserialize, Serialize};
 
-use super::error::StreamError;
 use super::crash::{self, Point};
+use super::error::StreamError;
 
 /// What identifies an answer.
 pub(super) type Key = [u8; 16];

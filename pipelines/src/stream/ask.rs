@@ -14,14 +14,14 @@ use ajatus_sql::render::Models;
 use ajatus_sql::script::Changelog;
 use arrow::datatypes::DataType;
 
-use super::error::StreamError;
+use super::config::{RunConfig, RunParts};
 use super::elsewhere::Elsewhere;
 use super::engine::{Built, Engine, Mesh, News};
+use super::error::StreamError;
 use super::ledger::{Book, Ledger};
 use super::models::RunModels;
 use super::read::Reader;
 use super::replay::{self, Replays};
-use super::config::{RunConfig, RunParts};
 use super::sink::consolidated;
 use super::snapshot::Snapshots;
 
@@ -124,7 +124,7 @@ pub fn ask(pipeline: &Arc<Pipeline>, config: &RunConfig, parts: &RunParts, name:
     let mut answer = Answer { epoch, names: node.names.clone(), types: node.types.clone(), rows: Vec::new(), snapshot };
     let mut sources = Vec::new();
     let mut readers = Vec::new();
-    let elsewhere = Elsewhere::open(pipeline, parts.log.clone(), parts.db.clone(), &parts.handle)?;
+    let elsewhere = Elsewhere::open(pipeline, parts)?;
     let replays = Replays::open(config.state.as_deref(), &book.id)?;
     for (name, columns) in pipeline.required() {
         let Some(table) = pipeline.table(&name) else { continue };

@@ -15,9 +15,9 @@ use ajatus_sql::render::Models;
 use ajatus_sql::script::{BadData, Case, CaseRow, CaseStep, Changelog, Column, Connector, Content, Direction, Mode, Table};
 use tokio::runtime::Handle;
 
-use super::error::StreamError;
 use super::decode::Payload;
 use super::engine::{Built, Engine, Mesh, News};
+use super::error::StreamError;
 use super::models::{Backends, RunModels};
 
 /// What became of one test.
@@ -173,7 +173,7 @@ impl<'p> Bench<'p> {
                     }
                 }
                 News::Kept { told: Told::All { .. }, .. } => missing -= 1,
-                News::Closed(_) | News::Stored { .. } => {}
+                News::Closed(_) | News::Stored { .. } | News::Lost { .. } => {}
             }
         }
         Ok(shares)

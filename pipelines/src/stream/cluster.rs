@@ -10,6 +10,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -22,12 +23,12 @@ use ajatus_sql::render::Models;
 use ajatus_sql::script::Connector;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::error::StreamError;
+use super::config::{Cluster, RunConfig, RunParts};
 use super::elsewhere::Elsewhere;
 use super::engine::{Built, Engine, Mesh, News};
+use super::error::StreamError;
 use super::models::RunModels;
 use super::read::Reader;
-use super::config::{Cluster, RunConfig, RunParts};
 use super::snapshot::{Part, Snapshots};
 
 /// How long a process waits for the others.
@@ -39,6 +40,8 @@ enum Report {
     Hello { process: usize, plan: String, encoding: u32 },
     Heard { epoch: u64 },
     Kept { epoch: u64, worker: usize, name: String, bytes: u64, hash: String },
+    /// A thread's part of a snapshot could not be stored: there will be no such snapshot.
+    Lost { epoch: u64, reason: String },
 }
 
 /// From the first one to the others.
@@ -75,6 +78,8 @@ pub(crate) struct Followers {
     streams: Vec<TcpStream>,
     heard: Receiver<u64>,
     readers: Vec<JoinHandle<()>>,
+    /// From now on a process that goes is none that was lost.
+    over: Arc<AtomicBool>,
 }
 
 impl Followers {
@@ -86,6 +91,7 @@ impl Followers {
         let mut streams: Vec<Option<TcpStream>> = cluster.hosts.iter().map(|_| None).collect();
         let (told, heard) = channel();
         let mut readers = Vec::new();
+        let over = Arc::new(AtomicBool::new(false));
         while streams.iter().skip(1).any(Option::is_none) {
             let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
@@ -112,13 +118,20 @@ impl Followers {
             let mut stream = stream;
             send(&mut stream, &Order::Start { ledger: ledger.to_owned(), snapshot })?;
             *place = Some(stream);
-            let (told, news) = (told.clone(), news.clone());
+            let (told, news, over) = (told.clone(), news.clone(), Arc::clone(&over));
             let reader = std::thread::Builder::new().name(format!("pipeline-process-{process}")).spawn(move || {
                 loop {
                     let sent = match receive(&mut lines) {
                         Ok(Some(Report::Heard { epoch })) => told.send(epoch).is_ok(),
                         Ok(Some(Report::Kept { epoch, worker, name, bytes, hash })) => news.send(News::Stored { epoch, worker, file: (name, (bytes, hash)) }).is_ok(),
-                        Ok(Some(Report::Hello { .. }) | None) | Err(_) => false,
+                        Ok(Some(Report::Lost { epoch, reason })) => news.send(News::Lost { epoch, reason: format!("process {process}: {reason}") }).is_ok(),
+                        Ok(Some(Report::Hello { .. }) | None) | Err(_) => {
+                            // Its rows are gone with it, and whoever waits for it here would wait for ever.
+                            if !over.load(Ordering::SeqCst) {
+                                give_up(&trouble(&format!("process {process} is gone"), "its own message says why"));
+                            }
+                            false
+                        }
                     };
                     if !sent {
                         return;
@@ -127,7 +140,7 @@ impl Followers {
             });
             readers.push(reader.map_err(|source| StreamError::Io { path: "a thread".to_owned(), source })?);
         }
-        Ok(Self { streams: streams.into_iter().flatten().collect(), heard, readers })
+        Ok(Self { streams: streams.into_iter().flatten().collect(), heard, readers, over })
     }
 
     /// Has a process read a range.
@@ -151,12 +164,14 @@ impl Followers {
 
     /// Nothing more will come.
     pub(crate) fn end(&mut self) -> Result<(), StreamError> {
+        self.over.store(true, Ordering::SeqCst);
         self.streams.iter_mut().try_for_each(|stream| send(stream, &Order::End))
     }
 }
 
 impl Drop for Followers {
     fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
         for stream in &self.streams {
             stream.shutdown(std::net::Shutdown::Both).ok();
         }
@@ -188,7 +203,7 @@ pub(crate) fn follow(pipeline: &Arc<Pipeline>, config: &RunConfig, parts: &RunPa
     let Some(Order::Start { ledger, snapshot }) = receive(&mut orders)? else {
         return Err(trouble("the first process", "it did not let this one in; its own message says why"));
     };
-    let elsewhere = Elsewhere::open(pipeline, parts.log.clone(), parts.db.clone(), &parts.handle)?;
+    let elsewhere = Elsewhere::open(pipeline, parts)?;
     let mut sources = Vec::new();
     let mut readers: Vec<(String, Reader)> = Vec::new();
     for (name, columns) in pipeline.required() {
@@ -223,8 +238,30 @@ pub(crate) fn follow(pipeline: &Arc<Pipeline>, config: &RunConfig, parts: &RunPa
     let reports = stream.try_clone().map_err(|error| trouble("the first process", error))?;
     let keeping = std::thread::Builder::new().name("pipeline-keeper".to_owned()).spawn(move || keep(&news, &snapshots, reports));
     let keeping = keeping.map_err(|source| StreamError::Io { path: "a thread".to_owned(), source })?;
-    let ended = loop {
-        match receive(&mut orders)? {
+    // Whoever waits for what this process holds would wait for ever.
+    if let Err(error) = obey(&mut orders, &mut stream, &mut engine, &places, &mut readers) {
+        give_up(&error);
+    }
+    drop(engine);
+    keeping.join().map_err(|_| StreamError::Dataflow("the keeper ended unexpectedly".to_owned()))
+}
+
+/// Ends this process at once, with its reason: the threads of all processes hold each other's rows, and none can end alone.
+fn give_up(error: &StreamError) -> ! {
+    tracing::error!(%error, "this process of the pipeline ends, and so do the others; started again, all go on from the newest snapshot");
+    std::process::abort()
+}
+
+/// Does what the first process says, until it says that it is over.
+fn obey(
+    orders: &mut BufReader<TcpStream>,
+    stream: &mut TcpStream,
+    engine: &mut Engine,
+    places: &[String],
+    readers: &mut [(String, Reader)],
+) -> Result<(), StreamError> {
+    loop {
+        match receive(orders)? {
             Some(Order::Read { epoch, source, partition, from, to }) => {
                 let place = places.iter().position(|name| *name == source);
                 let reader = readers.iter_mut().find(|(name, _)| *name == source);
@@ -234,49 +271,54 @@ pub(crate) fn follow(pipeline: &Arc<Pipeline>, config: &RunConfig, parts: &RunPa
             Some(Order::Close { epoch }) => engine.close(epoch)?,
             Some(Order::Save { epoch }) => {
                 engine.save(epoch)?;
-                send(&mut stream, &Report::Heard { epoch })?;
+                send(stream, &Report::Heard { epoch })?;
             }
-            Some(Order::End) => break Ok(()),
-            Some(Order::Start { .. }) | None => break Err(trouble("the first process", "it is gone")),
+            Some(Order::End) => return Ok(()),
+            Some(Order::Start { .. }) | None => return Err(trouble("the first process", "it is gone")),
         }
-    };
-    if ended.is_err() {
-        // The others are gone as well: nobody waits for what this one holds.
-        std::process::abort();
     }
-    drop(engine);
-    keeping.join().map_err(|_| StreamError::Dataflow("the keeper ended unexpectedly".to_owned()))??;
-    ended
 }
 
-/// Writes what the threads of this process know, and tells the first one of each file.
-fn keep(news: &Receiver<News>, snapshots: &Snapshots, mut reports: TcpStream) -> Result<(), StreamError> {
-    let mut open: Vec<(usize, u64, Part)> = Vec::new();
+/// Writes what the threads of this process know, and tells the first one of each file, or that there will be none.
+fn keep(news: &Receiver<News>, snapshots: &Snapshots, mut reports: TcpStream) {
+    // Per thread and epoch; none where the file could not be written.
+    let mut open: Vec<(usize, u64, Option<Part>)> = Vec::new();
     while let Ok(news) = news.recv() {
         let News::Kept { worker, told } = news else { continue };
+        let (Told::Part { epoch, .. } | Told::All { epoch }) = &told;
+        let epoch = *epoch;
+        let at = open.iter().position(|(held, at, _)| (*held, *at) == (worker, epoch)).unwrap_or_else(|| {
+            open.push((worker, epoch, None));
+            let part = snapshots.part(epoch, worker).map_err(|error| lost(&mut reports, epoch, &error)).ok();
+            open.last_mut().expect("one was pushed").2 = part;
+            open.len() - 1
+        });
         match told {
-            Told::Part { epoch, operator, bytes } => {
-                let at = match open.iter().position(|(held, at, _)| (*held, *at) == (worker, epoch)) {
-                    Some(at) => at,
-                    None => {
-                        open.push((worker, epoch, snapshots.part(epoch, worker)?));
-                        open.len() - 1
-                    }
-                };
-                open[at].2.write(&operator, &bytes)?;
+            Told::Part { operator, bytes, .. } => {
+                let written = open[at].2.as_mut().map(|part| part.write(&operator, &bytes));
+                if let Some(Err(error)) = written {
+                    open[at].2 = None;
+                    lost(&mut reports, epoch, &error);
+                }
             }
-            Told::All { epoch } => {
-                let part = match open.iter().position(|(held, at, _)| (*held, *at) == (worker, epoch)) {
-                    Some(at) => open.swap_remove(at).2,
-                    None => snapshots.part(epoch, worker)?,
-                };
-                let (name, (bytes, hash)) = part.finish()?;
-                if send(&mut reports, &Report::Kept { epoch, worker, name, bytes, hash }).is_err() {
-                    // The first one is through, and this snapshot is none.
-                    return Ok(());
+            Told::All { .. } => {
+                let Some(part) = open.swap_remove(at).2 else { continue };
+                match part.finish() {
+                    Ok((name, (bytes, hash))) => {
+                        if send(&mut reports, &Report::Kept { epoch, worker, name, bytes, hash }).is_err() {
+                            // The first one is through, and this snapshot is none.
+                            return;
+                        }
+                    }
+                    Err(error) => lost(&mut reports, epoch, &error),
                 }
             }
         }
     }
-    Ok(())
+}
+
+/// Tells the first process that a snapshot will not be whole. If it is gone, it needs not be told.
+fn lost(reports: &mut TcpStream, epoch: u64, error: &StreamError) {
+    tracing::warn!(%error, epoch, "a part of a snapshot could not be stored");
+    send(reports, &Report::Lost { epoch, reason: error.to_string() }).ok();
 }

@@ -14,13 +14,13 @@ use ajatus_operators::Told;
 use ajatus_operators::relational::FAULT;
 use ajatus_operators::row::{Cell, Row};
 
-use super::error::StreamError;
+use super::config::{Counters, Progress};
 use super::crash::{self, Point};
 use super::engine::News;
+use super::error::StreamError;
 use super::feed::Fed;
 use super::meter::{Depth, Meter};
 use super::replay::{Callers, write_letters};
-use super::config::{Counters, Progress};
 use super::sink::{Delta, Sink, consolidated};
 use super::snapshot::{Draft, Offsets, Snapshots};
 
@@ -94,6 +94,13 @@ impl Drafts {
         self.finish();
     }
 
+    /// Gives up the snapshot of an epoch, if it is the one being made.
+    fn lost(&mut self, epoch: u64, reason: String) {
+        if self.draft.take_if(|draft| draft.epoch() == epoch).is_some() {
+            self.or_without::<()>(Err(StreamError::Cluster { reason }));
+        }
+    }
+
     fn finish(&mut self) {
         let Some(draft) = self.draft.take_if(|draft| draft.whole()) else { return };
         let finished = draft.finish();
@@ -147,6 +154,10 @@ impl Collector<'_> {
                         draft.stored(epoch, worker, file);
                     }
                     self.drafts.finish();
+                }
+                Ok(News::Lost { epoch, reason }) => {
+                    self.hear(fed, &mut queue);
+                    self.drafts.lost(epoch, reason);
                 }
                 // Nothing new: time to show what there is.
                 Err(RecvTimeoutError::Timeout) => {}
@@ -217,6 +228,7 @@ impl Collector<'_> {
             return Ok(true);
         }
         let Some(mut draft) = self.drafts.draft.take() else { return Ok(false) };
+        self.settle()?;
         let letters: Box<dyn Iterator<Item = (&Row, isize)>> = Box::new(self.dead_letters.iter().map(|(row, count)| (row, *count)));
         let held = self.sinks.iter().filter_map(Sink::held).chain([(LETTERS.to_owned(), letters)]);
         let applied = self.sinks.iter().map(Sink::applied).collect::<Result<Vec<_>, _>>()?;
@@ -224,6 +236,11 @@ impl Collector<'_> {
         self.drafts.draft = self.drafts.or_without(taken);
         self.drafts.finish();
         Ok(false)
+    }
+
+    /// Has every sink bring in what waits there.
+    pub(super) fn settle(&mut self) -> Result<(), StreamError> {
+        self.sinks.iter_mut().try_for_each(Sink::settle)
     }
 
     /// Wakes the reader if letters were replayed since.

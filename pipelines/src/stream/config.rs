@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::columnar::Columnar;
 use super::models::Backends;
 
 /// How a pipeline runs.
@@ -66,6 +67,8 @@ pub struct RunParts {
     pub log: Option<Arc<dyn Log>>,
     /// The platform's database.
     pub db: Option<Postgres>,
+    /// Who knows Lance datasets.
+    pub columnar: Option<Arc<dyn Columnar>>,
     /// The keys of what is sealed.
     pub keys: Option<KeyRing>,
     /// Models by the name in the file.

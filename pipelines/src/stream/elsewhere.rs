@@ -10,8 +10,9 @@ use ajatus_kafka::{KafkaConfig, KafkaLog, Log};
 use ajatus_memory::postgres::Postgres;
 use ajatus_sql::pipeline::Pipeline;
 use ajatus_sql::script::{Connector, Direction};
-use tokio::runtime::Handle;
 
+use super::columnar::Columnar;
+use super::config::RunParts;
 use super::error::StreamError;
 
 /// Connections of a database at most.
@@ -22,14 +23,16 @@ const CONNECTIONS: u32 = 4;
 pub(crate) struct Elsewhere {
     own_log: Option<Arc<dyn Log>>,
     own_db: Option<Postgres>,
+    columnar: Option<Arc<dyn Columnar>>,
     logs: BTreeMap<String, Arc<dyn Log>>,
     databases: BTreeMap<String, Postgres>,
 }
 
 impl Elsewhere {
     /// Opens what the pipeline's tables name.
-    pub(crate) fn open(pipeline: &Pipeline, own_log: Option<Arc<dyn Log>>, own_db: Option<Postgres>, handle: &Handle) -> Result<Self, StreamError> {
-        let mut opened = Self { own_log, own_db, ..Self::default() };
+    pub(crate) fn open(pipeline: &Pipeline, parts: &RunParts) -> Result<Self, StreamError> {
+        let handle = &parts.handle;
+        let mut opened = Self { own_log: parts.log.clone(), own_db: parts.db.clone(), columnar: parts.columnar.clone(), ..Self::default() };
         let mut topics: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let (read, mut written) = (pipeline.required(), BTreeSet::new());
         for table in pipeline.script.tables() {
@@ -65,6 +68,14 @@ impl Elsewhere {
     /// The log of a table: another cluster, or the platform's own.
     pub(crate) fn log(&self, servers: Option<&String>) -> Option<&Arc<dyn Log>> {
         servers.map_or(self.own_log.as_ref(), |servers| self.logs.get(servers))
+    }
+
+    /// Who knows datasets of columns.
+    pub(crate) fn columnar(&self, table: &str) -> Result<&Arc<dyn Columnar>, StreamError> {
+        self.columnar.as_ref().ok_or_else(|| StreamError::Unsupported {
+            what: format!("table {table:?} is a Lance dataset, and this run knows none"),
+            hint: "run it with the `ajatus` command".to_owned(),
+        })
     }
 
     /// The database of a table.

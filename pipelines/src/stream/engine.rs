@@ -17,9 +17,9 @@ use ajatus_sql::script::{Changelog, Table};
 use differential_dataflow::input::InputSession;
 use timely::worker::Worker;
 
-use super::error::StreamError;
 use super::crash::{self, Point};
 use super::decode::{Decoder, Payload};
+use super::error::StreamError;
 use super::meter::Depth;
 
 /// What the threads are told.
@@ -46,6 +46,8 @@ pub(crate) enum News {
     Kept { worker: usize, told: Told },
     /// A thread of another process has put what its operators know into a file: name, length, hash.
     Stored { epoch: u64, worker: usize, file: (String, (u64, String)) },
+    /// A thread of another process could not.
+    Lost { epoch: u64, reason: String },
 }
 
 /// How far a thread is: changes per output (the last output holds the faults), and how far it is.

@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::error::StreamError;
 use super::cluster::Followers;
+use super::config::{Backfill, Counters};
 use super::crash::{self, Point};
 use super::decode::Payload;
 use super::engine::Engine;
+use super::error::StreamError;
 use super::ledger::{Book, Ledger, Minted};
 use super::meter::Meter;
 use super::read::{Batch, Reader, wait};
 use super::replay::{self, Replays};
-use super::config::{Backfill, Counters};
 use super::snapshot::Offsets;
 
 /// What the sink side is told, in order.

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::StreamError;
 use super::crash::{self, Point};
+use super::error::StreamError;
 use super::snapshot::Offsets;
 
 /// One epoch: per source and partition, from which offset to before which.

@@ -15,6 +15,7 @@ mod ask;
 mod cases;
 mod cluster;
 mod collect;
+mod columnar;
 mod config;
 mod crash;
 mod decode;
@@ -37,6 +38,7 @@ mod table;
 mod write;
 
 pub use ask::{Answer, ask, window};
+pub use columnar::{Columnar, ColumnarScan, ColumnarSpec, ColumnarTable, ColumnarVersion};
 pub use cases::{Verdict, test};
 pub use crash::{POINTS, die_at};
 pub use config::{Backfill, Cluster, Progress, Report, RunConfig, RunParts};

@@ -16,9 +16,9 @@ use ajatus_sql::render::{Dispatch, Models, Release};
 use ajatus_sql::script::{Model, Script, Statement, Task};
 use tokio::runtime::Handle;
 
-use super::error::StreamError;
 use super::answers::{Memo, key};
 use super::crash::{self, Point};
+use super::error::StreamError;
 use super::write::{NoAnswer, Writer};
 
 /// Rows of one batch of a model that writes at most: an answer takes as long as thousands of vectors.

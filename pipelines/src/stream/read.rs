@@ -16,9 +16,10 @@ use ajatus_sql::script::{Changelog, Connector, FileFormat, RecordFormat, Startin
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::error::StreamError;
+use super::columnar::{ColumnarReader, ColumnarVersion};
 use super::decode::Payload;
 use super::elsewhere::Elsewhere;
+use super::error::StreamError;
 use super::interactions::Opener;
 use super::table::Copied;
 
@@ -37,6 +38,7 @@ pub(crate) enum Reader {
     Parquet(Box<Parquet>),
     Topic(Topic),
     Table(Box<Copied>),
+    Columnar(Box<ColumnarReader>),
 }
 
 impl Reader {
@@ -62,9 +64,18 @@ impl Reader {
                 };
                 Topic::open(Arc::clone(log), handle.clone(), topic, *starting_offsets, opener).map(Self::Topic)
             }
+            Connector::Lance { path, version, tag, .. } => {
+                let version = match (version, tag) {
+                    (Some(version), _) => ColumnarVersion::Number(*version),
+                    (None, Some(tag)) => ColumnarVersion::Tag(tag.clone()),
+                    (None, None) => ColumnarVersion::Newest,
+                };
+                let columnar = Arc::clone(elsewhere.columnar(&table.name)?);
+                Ok(Self::Columnar(Box::new(ColumnarReader::open(table, columns, path, &version, columnar, handle)?)))
+            }
             other => Err(StreamError::Unsupported {
                 what: format!("table {:?} cannot be read from {}", table.name, other.name()),
-                hint: "sources are files (json, csv, parquet), topics, and tables of Postgres".to_owned(),
+                hint: "sources are files (json, csv, parquet), topics, tables of Postgres and Lance datasets".to_owned(),
             }),
         }
     }
@@ -79,6 +90,7 @@ impl Reader {
         match self {
             Self::Lines(lines) => lines.size,
             Self::Parquet(parquet) => parquet.rows,
+            Self::Columnar(columnar) => columnar.rows(),
             Self::Table(table) => table.lines.as_ref().map_or(0, |lines| lines.size),
             Self::Topic(_) => 0,
         }
@@ -86,7 +98,11 @@ impl Reader {
 
     /// Told the ledger, before anything is read.
     pub(crate) fn begin(&mut self, folder: Option<&std::path::Path>, ledger: &str) -> Result<(), StreamError> {
-        if let Self::Table(table) = self { table.begin(folder, ledger) } else { Ok(()) }
+        match self {
+            Self::Table(table) => table.begin(folder, ledger),
+            Self::Columnar(columnar) => columnar.begin(folder, ledger),
+            Self::Lines(_) | Self::Parquet(_) | Self::Topic(_) => Ok(()),
+        }
     }
 
     /// The lines of a file, or of a copied table.
@@ -94,7 +110,7 @@ impl Reader {
         match self {
             Self::Lines(lines) => Some(lines),
             Self::Table(table) => table.lines.as_mut(),
-            Self::Parquet(_) | Self::Topic(_) => None,
+            Self::Parquet(_) | Self::Topic(_) | Self::Columnar(_) => None,
         }
     }
 
@@ -111,6 +127,7 @@ impl Reader {
         match self {
             Self::Lines(_) | Self::Table(_) => Ok(()),
             Self::Parquet(parquet) => parquet.seek(offsets.get(&0).copied().unwrap_or(0)),
+            Self::Columnar(columnar) => columnar.seek(offsets.get(&0).copied().unwrap_or(0)),
             Self::Topic(topic) => {
                 topic.next.extend(offsets.iter().map(|(partition, next)| (*partition, *next)));
                 Ok(())
@@ -142,6 +159,7 @@ impl Reader {
         match self {
             Self::Lines(_) | Self::Table(_) => {}
             Self::Parquet(parquet) => parquet.until = offsets.map(|offsets| offsets.get(&0).copied().unwrap_or(0)),
+            Self::Columnar(columnar) => columnar.until = offsets.map(|offsets| offsets.get(&0).copied().unwrap_or(0)),
             Self::Topic(topic) => topic.until = offsets.cloned(),
         }
     }
@@ -152,6 +170,7 @@ impl Reader {
             Self::Lines(lines) => Ok(BTreeMap::from([(0, (lines.start, lines.size))])),
             Self::Table(table) => Ok(table.lines.iter().map(|lines| (0, (lines.start, lines.size))).collect()),
             Self::Parquet(parquet) => Ok(BTreeMap::from([(0, (0, parquet.rows))])),
+            Self::Columnar(columnar) => Ok(BTreeMap::from([(0, (0, columnar.rows()))])),
             Self::Topic(topic) => topic.handle.block_on(async {
                 let mut bounds = BTreeMap::new();
                 for partition in topic.next.keys() {
@@ -178,6 +197,14 @@ impl Reader {
                 }
                 Ok(parquet.read(most)?.into_iter().collect())
             }
+            Self::Columnar(columnar) => {
+                let left = columnar.until.map_or(u64::MAX, |until| until.saturating_sub(columnar.at));
+                let most = usize::try_from(left).unwrap_or(usize::MAX).min(most);
+                if most == 0 {
+                    return Ok(Vec::new());
+                }
+                Ok(columnar.read(most)?.into_iter().collect())
+            }
             Self::Topic(topic) => topic.read(most),
         }
     }
@@ -201,6 +228,15 @@ impl Reader {
                     let Some(batch) = parquet.read(most)? else {
                         return Err(StreamError::Gap { place: parquet.path.display().to_string(), wanted: to, first: parquet.at });
                     };
+                    give(batch.payload)?;
+                }
+                Ok(())
+            }
+            Self::Columnar(columnar) => {
+                columnar.seek(from)?;
+                while columnar.at < to {
+                    let most = usize::try_from(to - columnar.at).unwrap_or(usize::MAX);
+                    let Some(batch) = columnar.read(most)? else { return Err(columnar.lost(to)) };
                     give(batch.payload)?;
                 }
                 Ok(())

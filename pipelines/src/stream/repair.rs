@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use ajatus_sql::pipeline::Pipeline;
 
-use super::error::StreamError;
 use super::ask::ask;
-use super::elsewhere::Elsewhere;
-use super::ledger::Ledger;
 use super::config::{RunConfig, RunParts};
+use super::elsewhere::Elsewhere;
+use super::error::StreamError;
+use super::ledger::Ledger;
 use super::sink::{Outside, Sink};
 
 /// What was found in a sink.
@@ -45,7 +45,7 @@ pub fn repair(pipeline: &Arc<Pipeline>, config: &RunConfig, parts: &RunParts, na
     let (ledger, book) = Ledger::open(state, &pipeline.hash)?;
     let answer = ask(pipeline, config, parts, name, Some(book.last()))?;
     let outside = Outside {
-        elsewhere: Elsewhere::open(pipeline, parts.log.clone(), parts.db.clone(), &parts.handle)?,
+        elsewhere: Elsewhere::open(pipeline, parts)?,
         handle: parts.handle.clone(),
         print: Arc::clone(&parts.print),
         pipeline: config.name.clone(),

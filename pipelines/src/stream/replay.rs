@@ -29,8 +29,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::error::StreamError;
 use super::decode::Payload;
+use super::error::StreamError;
 use super::ledger::{Ledger, lines, sealed_line};
 use super::read::Batch;
 

@@ -36,7 +36,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
         super::cluster::follow(&pipeline, config, &parts, cluster)?;
         return Ok(Report { seconds: started.elapsed().as_secs_f64(), ..Report::default() });
     }
-    let elsewhere = Elsewhere::open(&pipeline, parts.log.clone(), parts.db.clone(), &parts.handle)?;
+    let elsewhere = Elsewhere::open(&pipeline, &parts)?;
     let mut sources: Vec<(Table, Vec<usize>)> = Vec::new();
     let mut readers: Vec<(String, Reader)> = Vec::new();
     for (name, columns) in pipeline.required() {
@@ -176,6 +176,7 @@ pub fn run(pipeline: Arc<Pipeline>, config: &RunConfig, parts: RunParts, tell: &
     let last = feeding.join().map_err(|_| StreamError::Dataflow("the reader ended unexpectedly".to_owned()))?;
     collected?;
     let last = last?;
+    collector.settle()?;
     collector.show()?;
     let (changes, dead_letters) = (collector.changes, collector.dead_letters);
     Ok(Report {

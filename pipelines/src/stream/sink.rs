@@ -5,6 +5,7 @@
 //! | `file` | the file is whole, as of an earlier epoch or of the last one; the next run makes it anew |
 //! | `kafka`, `log` | records of the last epochs may be there twice, with equal keys and values: the table they mean is the same |
 //! | `postgres` | rows and progress changed together, or not at all |
+//! | `lance` | as `postgres`; epochs of the last seconds may be missing, and are told again |
 //! | `stdout`, `blackhole` | lines of the last epochs may be printed again |
 
 use std::collections::hash_map::Entry;
@@ -22,9 +23,10 @@ use ajatus_sql::script::{Connector, FileFormat, PrintFormat};
 use arrow::datatypes::DataType;
 use tokio::runtime::Handle;
 
-use super::error::StreamError;
+use super::columnar::{ColumnarSink, ColumnarSpec};
 use super::crash::{self, Point};
 use super::elsewhere::Elsewhere;
+use super::error::StreamError;
 
 /// Rows with how often more.
 pub(crate) type Delta = Vec<(Row, isize)>;
@@ -48,6 +50,7 @@ pub(crate) enum Sink {
     Blackhole,
     Topic { shape: Shape, log: Arc<dyn Log>, topic: String, handle: Handle, told: Told },
     Postgres { shape: Shape, db: Postgres, table: SinkTable, handle: Handle },
+    Columnar(Box<ColumnarSink>),
 }
 
 /// What sinks may need.
@@ -90,14 +93,27 @@ impl Sink {
                     ledger: outside.ledger.clone(),
                     table: table.clone(),
                     columns: shape.names.clone(),
-                    key: shape.key_columns.iter().map(|column| shape.names[*column].clone()).collect(),
+                    key: shape.key_names(),
                 };
                 outside.handle.block_on(db.open_sink(&sink))?;
                 Ok(Self::Postgres { shape, db, table: sink, handle: outside.handle.clone() })
             }
+            Connector::Lance { path, history, .. } => {
+                let spec = ColumnarSpec {
+                    sink: shape.name.clone(),
+                    path: PathBuf::from(path),
+                    schema: Arc::new(arrow::datatypes::Schema::empty()),
+                    key: Vec::new(),
+                    pipeline: outside.pipeline.clone(),
+                    ledger: outside.ledger.clone(),
+                    history: *history,
+                };
+                let columnar = outside.elsewhere.columnar(&output.table.name)?;
+                Ok(Self::Columnar(Box::new(ColumnarSink::open(shape, columnar.as_ref(), spec, &outside.handle)?)))
+            }
             other => Err(StreamError::Unsupported {
                 what: format!("sink {:?} cannot be written to {}", output.table.name, other.name()),
-                hint: "sinks are files, stdout, blackhole, topics, and tables of Postgres".to_owned(),
+                hint: "sinks are files, stdout, blackhole, topics, tables of Postgres and Lance datasets".to_owned(),
             }),
         }
     }
@@ -107,6 +123,7 @@ impl Sink {
         match self {
             Self::Postgres { db, table, handle, .. } => Ok(Some(handle.block_on(db.sink_progress(table))?)),
             Self::Stdout { told, .. } | Self::Topic { told, .. } => Ok(told.epoch),
+            Self::Columnar(columnar) => Ok(Some(columnar.applied())),
             Self::File(_) | Self::Blackhole => Ok(None),
         }
     }
@@ -115,6 +132,7 @@ impl Sink {
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::File(file) => Some(&file.shape.name),
+            Self::Columnar(columnar) => Some(&columnar.shape.name),
             Self::Stdout { shape, .. } | Self::Topic { shape, .. } | Self::Postgres { shape, .. } => Some(&shape.name),
             Self::Blackhole => None,
         }
@@ -125,6 +143,7 @@ impl Sink {
     pub(crate) fn repair(&mut self, epoch: u64, rows: &[(Row, isize)], dry: bool) -> Result<(u64, u64), StreamError> {
         match self {
             Self::File(file) => file.repair(rows, dry),
+            Self::Columnar(columnar) => columnar.repair(epoch, rows, dry),
             Self::Topic { shape, log, topic, handle, told } => {
                 let wanted: HashMap<String, String> = shape
                     .by_key(rows.to_vec())?
@@ -199,6 +218,7 @@ impl Sink {
                 Ok(())
             }
             _ if history => Ok(()),
+            Self::Columnar(columnar) => columnar.apply(epoch, delta),
             Self::Stdout { shape, format, print, told } => {
                 for (row, diff) in consolidated(delta) {
                     for _ in 0..diff.unsigned_abs() {
@@ -245,8 +265,14 @@ impl Sink {
     pub(crate) fn flush(&mut self) -> Result<(), StreamError> {
         match self {
             Self::File(file) => file.write(),
+            Self::Columnar(columnar) => columnar.flush(false),
             _ => Ok(()),
         }
+    }
+
+    /// Brings in what was applied and waits for more, so that its progress says all that it was told.
+    pub(crate) fn settle(&mut self) -> Result<(), StreamError> {
+        if let Self::Columnar(columnar) = self { columnar.flush(true) } else { Ok(()) }
     }
 }
 
@@ -336,7 +362,7 @@ impl Shape {
     }
 
     /// What each key of an epoch is now: its row, or nothing.
-    fn by_key(&self, delta: Delta) -> Result<BTreeMap<Row, Option<Row>>, StreamError> {
+    pub(crate) fn by_key(&self, delta: Delta) -> Result<BTreeMap<Row, Option<Row>>, StreamError> {
         let Some(key) = &self.key else { return Ok(BTreeMap::new()) };
         let mut writer = Writer::new();
         let mut now: BTreeMap<Row, Option<Row>> = BTreeMap::new();
@@ -355,10 +381,18 @@ impl Shape {
         Ok(now)
     }
 
+    /// Names of the key's columns.
+    pub(crate) fn key_names(&self) -> Vec<String> {
+        self.key_columns.iter().map(|column| self.names[*column].clone()).collect()
+    }
+
+    /// Types of the key's columns.
+    pub(crate) fn key_types(&self) -> Vec<DataType> {
+        self.key_columns.iter().map(|column| self.types[*column].clone()).collect()
+    }
+
     fn key_value(&self, key: &Row) -> serde_json::Map<String, serde_json::Value> {
-        let names: Vec<String> = self.key_columns.iter().map(|column| self.names[*column].clone()).collect();
-        let types: Vec<DataType> = self.key_columns.iter().map(|column| self.types[*column].clone()).collect();
-        json_value(key, &names, &types)
+        json_value(key, &self.key_names(), &self.key_types())
     }
 
     /// Where records of a key go.

@@ -14,8 +14,8 @@ use ajatus_operators::row::{ENCODING, Row};
 use ajatus_operators::{Resume, Told, split};
 use serde::{Deserialize, Serialize};
 
-use super::error::StreamError;
 use super::crash::{self, Point};
+use super::error::StreamError;
 use super::ledger::Book;
 
 /// Version of the files; a snapshot of another one is not read.

@@ -13,8 +13,8 @@ use ajatus_sql::script::{Changelog, Connector, Content, Table};
 use arrow::datatypes::DataType;
 use tokio::runtime::Handle;
 
-use super::error::StreamError;
 use super::elsewhere::Elsewhere;
+use super::error::StreamError;
 use super::read::Lines;
 
 /// The source; `lines` is there once the run has begun.
@@ -71,14 +71,14 @@ impl Copied {
 }
 
 /// How the copies of a table are called: by letters of its name that a file name may hold, and what tells it from all others.
-fn prefix(name: &str) -> String {
+pub(super) fn prefix(name: &str) -> String {
     let plain: String = name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).take(40).collect();
     let hash: String = blake3::hash(name.as_bytes()).to_hex().chars().take(8).collect();
     format!("rows-{plain}-{hash}.")
 }
 
 /// Removes copies of earlier ledgers.
-fn forget(folder: &Path, prefix: &str, current: &Path) -> Result<(), StreamError> {
+pub(super) fn forget(folder: &Path, prefix: &str, current: &Path) -> Result<(), StreamError> {
     let io = |source: std::io::Error| StreamError::Io { path: folder.display().to_string(), source };
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let path: PathBuf = entry.map_err(io)?.path();

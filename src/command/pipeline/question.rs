@@ -14,13 +14,14 @@ use crate::cli::{PipelineBackfillArgs, PipelineFile, PipelineQueryArgs};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use crate::output::Out;
-use crate::stack::Stack;
+use crate::stack::{Stack, columnar};
 
 /// What a question may use.
 fn parts(stack: Option<&Arc<Stack>>) -> RunParts {
     RunParts {
         log: stack.and_then(|stack| stack.log_if_open()),
         db: stack.and_then(|stack| stack.database_if_open()),
+        columnar: Some(columnar()),
         keys: stack.and_then(|stack| stack.keys_if_open()),
         backends: BTreeMap::new(),
         handle: tokio::runtime::Handle::current(),

@@ -1,5 +1,7 @@
 //! What a table stands for, and what its target can promise.
 
+use std::time::Duration;
+
 use super::cursor::Name;
 use super::settings::Settings;
 use super::table::{Direction, Mode};
@@ -31,6 +33,12 @@ pub enum Connector {
     Lance {
         /// Its directory.
         path: String,
+        /// Which version is read; the newest if neither this nor a tag is given.
+        version: Option<u64>,
+        /// The tag of the version that is read.
+        tag: Option<String>,
+        /// How long a sink's old versions without a tag can be read.
+        history: Duration,
     },
     /// A table of PostgreSQL.
     Postgres {
@@ -110,9 +118,9 @@ impl Connector {
     /// Tells what the target can promise for a table with or without a primary key, and whether a key would help.
     fn best(&self, keyed: bool) -> (Mode, bool) {
         match self {
-            Self::Kafka { .. } | Self::Postgres { .. } if keyed => (Mode::ExactlyOnce, false),
-            Self::Kafka { .. } | Self::Postgres { .. } => (Mode::AtLeastOnce, true),
-            Self::File { .. } | Self::Lance { .. } | Self::Memory => (Mode::ExactlyOnce, false),
+            Self::Kafka { .. } | Self::Postgres { .. } | Self::Lance { .. } if keyed => (Mode::ExactlyOnce, false),
+            Self::Kafka { .. } | Self::Postgres { .. } | Self::Lance { .. } => (Mode::AtLeastOnce, true),
+            Self::File { .. } | Self::Memory => (Mode::ExactlyOnce, false),
             Self::Stdout { .. } | Self::Blackhole => (Mode::AtLeastOnce, false),
         }
     }
@@ -130,7 +138,7 @@ pub(super) fn connect(
     let path = || settings.text("path").unwrap_or_default();
     let connector = match name {
         "file" => Connector::File { path: path(), format: file_format(settings, errors) },
-        "lance" => Connector::Lance { path: path() },
+        "lance" => lance(settings, path(), errors),
         "postgres" => {
             Connector::Postgres { table: settings.text("table").unwrap_or_else(|| owner.text.clone()), url: settings.text("url") }
         }
@@ -174,6 +182,16 @@ fn mode(connector: &Connector, name: &str, keyed: bool, settings: &Settings, own
         }
         _ => best,
     }
+}
+
+fn lance(settings: &Settings, path: String, errors: &mut Vec<Diagnostic>) -> Connector {
+    let version = settings.span("version").map(|_| settings.count("version") as u64);
+    let tag = settings.text("tag");
+    if version.is_some() && tag.is_some() {
+        let found = Diagnostic::new(Code::OptionNotHere, "a version and a tag are both asked for");
+        errors.push(found.at(settings.span("tag")).hint("leave one of them out"));
+    }
+    Connector::Lance { path, version, tag, history: settings.time("history") }
 }
 
 fn file_format(settings: &Settings, errors: &mut Vec<Diagnostic>) -> FileFormat {

@@ -127,6 +127,12 @@ fn knows_every_connector() {
         starting_offsets,
     };
     let file = |path: &str, format| Connector::File { path: path.to_owned(), format };
+    let lance = |version, tag: Option<&str>, seconds| Connector::Lance {
+        path: "a".to_owned(),
+        version,
+        tag: tag.map(str::to_owned),
+        history: Duration::from_secs(seconds),
+    };
     for (options, connector) in [
         ("connector = 'kafka', type = 'source', topic = 'a'", kafka(None, RecordFormat::Json, StartingOffsets::Earliest)),
         (
@@ -143,7 +149,9 @@ fn knows_every_connector() {
             file("a.csv", FileFormat::Csv { delimiter: b';', header: false }),
         ),
         ("connector = 'file', type = 'source', path = 'a', format = 'parquet'", file("a", FileFormat::Parquet)),
-        ("connector = 'lance', type = 'sink', path = 'a'", Connector::Lance { path: "a".to_owned() }),
+        ("connector = 'lance', type = 'sink', path = 'a', history = '2 d'", lance(None, None, 172_800)),
+        ("connector = 'lance', type = 'source', path = 'a', version = 7", lance(Some(7), None, 0)),
+        ("connector = 'lance', type = 'source', path = 'a', tag = 'e7'", lance(None, Some("e7"), 0)),
         ("connector = 'postgres', type = 'sink'", Connector::Postgres { table: "t".to_owned(), url: None }),
         ("connector = 'stdout'", Connector::Stdout { format: PrintFormat::Json }),
         ("connector = 'blackhole'", Connector::Blackhole),
