@@ -422,6 +422,17 @@ pub(crate) struct ImportArgs {
     /// The speaker of the file who is the user. Default: the one whose name is the user's.
     #[arg(long, value_name = "SPEAKER")]
     pub(crate) speaker: Option<String>,
+    /// What comes first in the dates of a WhatsApp chat, where the file leaves it open.
+    #[arg(long, value_enum, value_name = "PART")]
+    pub(crate) date_order: Option<DateOrder>,
+    /// The zone of times without one (WhatsApp, older Telegram exports), such as `+02:00`.
+    #[arg(long, value_name = "OFFSET", default_value = "+00:00", allow_hyphen_values = true, value_parser = offset)]
+    pub(crate) utc_offset: String,
+}
+
+/// An offset from UTC, as it was written: what is sent to a running companion is text.
+fn offset(text: &str) -> Result<String, String> {
+    text.parse::<chrono::FixedOffset>().map(|_| text.to_owned()).map_err(|_| "an offset is written as +02:00 or -05:30".to_owned())
 }
 
 /// Formats of `ajatus import`.
@@ -432,8 +443,26 @@ pub(crate) enum Format {
     Locomo,
     /// One turn a line; docs/import.md lists the fields.
     Jsonl,
-    /// `conversations.json` of a ChatGPT export.
+    /// `conversations.json` of a ChatGPT export, or the archive it comes in.
     Chatgpt,
+    /// `conversations.json` of a Claude export, or the archive it comes in.
+    Claude,
+    /// `result.json` of Telegram Desktop: one chat, or all of them.
+    Telegram,
+    /// The text of a WhatsApp chat, or the archive it comes in.
+    Whatsapp,
+}
+
+/// What comes first in a date of digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DateOrder {
+    /// 31/12/2026.
+    Day,
+    /// 12/31/2026.
+    Month,
+    /// 2026/12/31.
+    Year,
 }
 
 impl Format {
@@ -443,6 +472,9 @@ impl Format {
             Self::Locomo => "locomo",
             Self::Jsonl => "jsonl",
             Self::Chatgpt => "chatgpt",
+            Self::Claude => "claude",
+            Self::Telegram => "telegram",
+            Self::Whatsapp => "whatsapp",
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use ajatus_events::{InteractionId, UserId};
 use ajatus_memory::retrieve::SearchOptions;
+use chrono::{Offset as _, Utc};
 use serde::Serialize;
 use serde_json::json;
 
@@ -15,7 +16,7 @@ use crate::cli::{EvalRecallArgs, Format, ImportArgs};
 use crate::config::Config;
 use crate::control;
 use crate::exit::{Ended, Exit};
-use crate::import::{Question, questions, read};
+use crate::import::{Clues, Question, questions, read};
 use crate::output::Out;
 use crate::stack::{Needs, Stack};
 
@@ -93,7 +94,7 @@ struct Scratch {
 }
 
 async fn evaluate(stack: &Stack, asked: &[Question], args: &EvalRecallArgs, out: &Out) -> anyhow::Result<Exit> {
-    let contents = read(&args.locomo, Format::Locomo)?;
+    let contents = read(&args.locomo, Format::Locomo, Clues { date_order: None, zone: Utc.fix() })?;
     let mut names: Vec<&str> = asked.iter().map(|question| question.conversation.as_str()).collect();
     names.dedup();
     let mut owners: HashMap<&str, (UserId, ImportArgs)> = HashMap::new();
@@ -106,6 +107,8 @@ async fn evaluate(stack: &Stack, asked: &[Question], args: &EvalRecallArgs, out:
             format: Format::Locomo,
             conversations: vec![(*name).to_owned()],
             speaker: None,
+            date_order: None,
+            utc_offset: "+00:00".to_owned(),
         };
         let mut part = contents.clone();
         part.turns.retain(|turn| turn.conversation == *name);

@@ -14,11 +14,12 @@ use ajatus_events::{
 use ajatus_kafka::{Record, partition_for_user, wire};
 use ajatus_memory::keys::{Purpose, UserKey};
 use ajatus_pipelines::Busy;
+use chrono::{Offset as _, Utc};
 use serde::Serialize;
 
-use crate::cli::ImportArgs;
+use crate::cli::{Format, ImportArgs};
 use crate::exit::{Ended, Exit};
-use crate::import::{Contents, Rejected, Turn, read};
+use crate::import::{Clues, Contents, Rejected, Turn, read};
 use crate::output::Out;
 use crate::stack::Stack;
 
@@ -60,6 +61,7 @@ pub(crate) async fn run(stack: &Stack, args: &ImportArgs, out: &Out) -> anyhow::
     if !args.conversations.is_empty() {
         select(&mut contents, &args.conversations)?;
     }
+    spoken(&contents, args)?;
     let user = stack.account_or_new(&args.user).await?;
     let report = import(stack, user, args, contents, out).await?;
     if out.json() {
@@ -72,7 +74,8 @@ pub(crate) async fn run(stack: &Stack, args: &ImportArgs, out: &Out) -> anyhow::
 
 async fn read_blocking(args: &ImportArgs) -> anyhow::Result<Contents> {
     let (file, format) = (args.file.clone(), args.format);
-    tokio::task::spawn_blocking(move || read(&file, format)).await?
+    let clues = Clues { date_order: args.date_order, zone: args.utc_offset.parse().unwrap_or_else(|_| Utc.fix()) };
+    tokio::task::spawn_blocking(move || read(&file, format, clues)).await?
 }
 
 fn select(contents: &mut Contents, wanted: &[String]) -> anyhow::Result<()> {
@@ -89,6 +92,24 @@ fn select(contents: &mut Contents, wanted: &[String]) -> anyhow::Result<()> {
     contents.turns.retain(|turn| wanted.contains(&turn.conversation));
     contents.titles.retain(|titled| wanted.contains(&titled.conversation));
     Ok(())
+}
+
+/// Talks between people must have the user among them: what they said would all be somebody else's.
+fn spoken(contents: &Contents, args: &ImportArgs) -> anyhow::Result<()> {
+    let unknown: Vec<&str> = contents.turns.iter().filter(|turn| turn.role.is_none()).filter_map(|turn| turn.speaker.as_deref()).collect();
+    let own = own_name(args);
+    if !matches!(args.format, Format::Telegram | Format::Whatsapp) || unknown.is_empty() || unknown.iter().any(|name| name.trim().to_lowercase() == own) {
+        return Ok(());
+    }
+    let mut names: Vec<&str> = unknown.into_iter().collect::<HashSet<_>>().into_iter().collect();
+    names.sort_unstable();
+    names.truncate(20);
+    Err(Ended::new(Exit::Usage, format!("nobody in the file is called {own:?}; say who the user is with --speaker: {}", names.join(", "))))
+}
+
+/// What the user is called in the file, in lower case.
+fn own_name(args: &ImportArgs) -> String {
+    args.speaker.as_ref().unwrap_or(&args.user).trim().to_lowercase()
 }
 
 /// Imports contents for a user; shared with `eval` and `bench`.
@@ -166,7 +187,7 @@ fn source(args: &ImportArgs, conversation: &str) -> String {
 }
 
 fn interaction(user: UserId, conversation: ConversationId, turn: &Turn, args: &ImportArgs) -> (Interaction, Body) {
-    let own = args.speaker.as_ref().unwrap_or(&args.user).trim().to_lowercase();
+    let own = own_name(args);
     let role = turn.role.unwrap_or_else(|| match &turn.speaker {
         Some(speaker) if speaker.trim().to_lowercase() == own => Role::User,
         _ => Role::Other,

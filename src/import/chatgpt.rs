@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::place::Lines;
-use super::{Contents, Rejected, Titled, Turn, unusable};
+use super::{Contents, Rejected, Sittings, Titled, Turn, unusable};
 
 #[derive(Deserialize)]
 struct Conversation {
@@ -50,9 +50,6 @@ struct Content {
     #[serde(default)]
     parts: Vec<serde_json::Value>,
 }
-
-/// Silence that begins a new session, seconds.
-const SESSION_GAP_S: i64 = 6 * 3600;
 
 /// Reads the export.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> anyhow::Result<Contents> {
@@ -130,7 +127,8 @@ fn take(conversation: &Conversation, nodes: &[&str], raw: &str, contents: &mut C
     if let Some(title) = conversation.title.clone().filter(|title| !title.trim().is_empty()) {
         contents.titles.push(Titled { conversation: name.clone(), title });
     }
-    let (mut at, mut session) = (time(conversation.create_time), 0);
+    let (mut at, mut sittings) = (time(conversation.create_time), Sittings::default());
+    let mut session = at.map_or(0, |begun| sittings.of(begun));
     for (position, node) in nodes.iter().enumerate() {
         let Some(message) = conversation.mapping.get(*node).and_then(|node| node.message.as_ref()) else { continue };
         let role = match message.author.role.as_str() {
@@ -144,9 +142,7 @@ fn take(conversation: &Conversation, nodes: &[&str], raw: &str, contents: &mut C
             continue;
         }
         if let Some(said) = time(message.create_time) {
-            if at.is_some_and(|before| (said - before).num_seconds() > SESSION_GAP_S) {
-                session += 1;
-            }
+            session = sittings.of(said);
             at = Some(said);
         }
         contents.turns.push(Turn {

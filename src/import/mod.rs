@@ -5,18 +5,22 @@
 //! Not promised: that a file is read without holding it in memory (an export of 1 GB needs about 2 GB).
 
 mod chatgpt;
+mod claude;
 mod jsonl;
 mod locomo;
+mod pack;
 mod place;
+mod telegram;
+mod whatsapp;
 
 use std::path::Path;
 
 use ajatus_events::Role;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, FixedOffset, Utc};
 
 pub(crate) use locomo::{Question, questions};
 
-use crate::cli::Format;
+use crate::cli::{DateOrder, Format};
 use crate::exit::{Ended, Exit};
 
 /// One turn as read.
@@ -78,18 +82,63 @@ pub(crate) struct Contents {
 /// Longest text of a turn, bytes: a record of the log takes 2 MiB and sealing adds a third.
 const TEXT_LIMIT_BYTES: usize = 1 << 20;
 
-/// Reads a file.
+/// Silence that begins a new session, seconds.
+const SESSION_GAP_S: i64 = 6 * 3600;
+
+/// Counts sessions of a conversation that has none of its own: a silence of six hours begins another.
+#[derive(Default)]
+struct Sittings {
+    number: u32,
+    before: Option<DateTime<Utc>>,
+}
+
+impl Sittings {
+    /// The session of a turn that was said `at` a moment, after the ones asked about before.
+    fn of(&mut self, at: DateTime<Utc>) -> u32 {
+        if self.before.is_some_and(|before| (at - before).num_seconds() > SESSION_GAP_S) {
+            self.number += 1;
+        }
+        self.before = Some(at);
+        self.number
+    }
+}
+
+/// What a file does not say of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clues {
+    /// What comes first in a date, where both readings are possible.
+    pub(crate) date_order: Option<DateOrder>,
+    /// The zone of times that have none.
+    pub(crate) zone: FixedOffset,
+}
+
+/// Reads a file, or an archive with one in it.
 ///
 /// # Errors
 /// [`Exit::Unusable`] when the file is missing or is not of the format at all (then nothing of it can be imported).
-pub(crate) fn read(path: &Path, format: Format) -> anyhow::Result<Contents> {
+pub(crate) fn read(path: &Path, format: Format, clues: Clues) -> anyhow::Result<Contents> {
     let bytes = std::fs::read(path)
         .map_err(|error| Ended::new(Exit::Unusable, format!("{} cannot be read: {error}", path.display())))?;
-    let mut contents = match format {
-        Format::Locomo => locomo::read(path, &bytes)?,
-        Format::Jsonl => jsonl::read(&bytes),
-        Format::Chatgpt => chatgpt::read(path, &bytes)?,
+    let mut contents = Contents::default();
+    let (wanted, called): (fn(&str) -> bool, _) = match format {
+        Format::Locomo | Format::Jsonl => (|_| true, "file"),
+        Format::Chatgpt | Format::Claude => (|name| name.starts_with("conversations") && name.ends_with(".json"), "conversations.json"),
+        Format::Telegram => (|name| name == "result.json", "result.json"),
+        Format::Whatsapp => (|name| name.ends_with(".txt"), "text of a chat"),
     };
+    for (name, bytes) in pack::files(path, bytes, wanted, called)? {
+        let read = match format {
+            Format::Locomo => locomo::read(path, &bytes)?,
+            Format::Jsonl => jsonl::read(&bytes),
+            Format::Chatgpt => chatgpt::read(path, &bytes)?,
+            Format::Claude => claude::read(path, &bytes)?,
+            Format::Telegram => telegram::read(path, &bytes, clues.zone)?,
+            Format::Whatsapp => whatsapp::read(path, &name, &bytes, clues.date_order, clues.zone)?,
+        };
+        contents.turns.extend(read.turns);
+        contents.titles.extend(read.titles);
+        contents.rejected.extend(read.rejected);
+    }
     refuse_overlong(&mut contents);
     refuse_repeated(&mut contents);
     Ok(contents)
