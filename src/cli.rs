@@ -1,9 +1,13 @@
 //! The command line. The same types travel over the control socket, so a command means the same in both places.
 
+mod bench;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use bench::{BenchEmbedArgs, BenchGenerateArgs};
 
 /// A self-hosted companion that remembers, and says why.
 #[derive(Debug, Parser)]
@@ -561,4 +565,8 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value_t = 500)]
         history: u32,
     },
+    /// Vectors a second and their latency over sizes of batches; finds the best setting for this machine and writes a report.
+    Embed(BenchEmbedArgs),
+    /// Tokens a second, time to the first token and between tokens, over answers at once; finds the best setting and writes a report.
+    Generate(BenchGenerateArgs),
 }

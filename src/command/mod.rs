@@ -16,7 +16,7 @@ pub(crate) use pipeline::{prepare as prepare_pipeline, stands_alone as pipeline_
 
 use std::sync::Arc;
 
-use crate::cli::{BenchCommand, Command, CoreCommand, EvalCommand, MemoryCommand};
+use crate::cli::{Command, CoreCommand, EvalCommand, MemoryCommand};
 use crate::config::Config;
 use crate::control;
 use crate::exit::{Ended, Exit};
@@ -36,9 +36,7 @@ pub(crate) async fn run_inside(stack: &Arc<Stack>, command: Command, out: &Out) 
         Command::Core { command: CoreCommand::Serve { listen } } => core::serve(stack.config.clone(), listen, out).await,
         Command::Doctor => doctor::run_inside(stack, out).await,
         Command::Eval { command: EvalCommand::Recall(args) } => eval::recall(&stack.config, &args, out).await,
-        Command::Bench { command: BenchCommand::Freshness { writes, history } } => {
-            bench::freshness(&stack.config, writes, history, out).await
-        }
+        Command::Bench { command } => bench::run(&stack.config, command, out).await,
     }
 }
 
@@ -49,9 +47,7 @@ pub(crate) async fn run_alone(config: Config, command: Command, out: &Out) -> an
         Command::Core { command: CoreCommand::Serve { listen } } => return core::serve(config, *listen, out).await,
         Command::Doctor => return doctor::run_alone(&config, out).await,
         Command::Eval { command: EvalCommand::Recall(args) } => return eval::recall(&config, args, out).await,
-        Command::Bench { command: BenchCommand::Freshness { writes, history } } => {
-            return bench::freshness(&config, *writes, *history, out).await;
-        }
+        Command::Bench { command } => return bench::run(&config, command.clone(), out).await,
         Command::Pipeline { command } => match pipeline::needs(command)? {
             Some(needs) => needs,
             None => return pipeline::run(None, &config, command.clone(), out).await,
