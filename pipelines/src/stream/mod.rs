@@ -36,6 +36,7 @@ mod snapshot;
 mod table;
 mod write;
 
+pub use answers::{RunMemo, run_memo};
 pub use ask::{Answer, ask, window};
 pub use cases::{Verdict, test};
 pub use crash::{POINTS, die_at};
