@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use configured::settle;
-pub(crate) use inspect::{Inspected, inspect};
+pub(crate) use inspect::{Inspected, inspect, parameters};
 pub(crate) use verify::{Damage, verify};
 
 use crate::config::Config;

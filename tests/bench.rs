@@ -156,6 +156,10 @@ fn generate_measures_tokens_a_second_and_both_waits() {
         let (answers, most) = (number(&point["answers"]), number(&point["max_tokens"]));
         assert!(answers >= number(&point["concurrency"]) && number(&point["tokens_per_s"]) > 0.0, "{point}");
         assert!(number(&point["first_token_ms"]["p99"]) > 0.0 && number(&point["first_token_ms"]["p50"]) <= number(&point["first_token_ms"]["p99"]), "{point}");
+        // Two operations for each of 134.5 million numbers and each token.
+        let tokens = number(&point["tokens_per_s"]) + number(&point["prompt_tokens_per_s"]);
+        assert!((number(&point["gflop_per_s"]) / tokens - 0.269_030).abs() < 1e-4, "{point}");
+        assert!(number(&point["peak_share"]) > 0.0, "{point}");
         assert!(most < 8.0 || number(&point["between_tokens_ms"]["p50"]) > 0.0, "{point}");
     }
     let best = usize::try_from(report["best"]["point"].as_u64().expect("a point")).expect("small");

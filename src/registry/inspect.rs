@@ -61,6 +61,15 @@ pub(crate) fn inspect(path: &Path, adapter: Option<&Path>) -> anyhow::Result<Ins
     finish(path, about, adapter)
 }
 
+/// Numbers that a model consists of, by its headers alone; nothing if they cannot be read.
+pub(crate) fn parameters(path: &Path) -> Option<u64> {
+    let about = match gguf_of(path).ok()? {
+        Some(file) => of_gguf(&file).ok()?,
+        None => of_folder(path).ok()?,
+    };
+    Some(about.parameters)
+}
+
 /// The GGUF file that a path is or holds.
 fn gguf_of(path: &Path) -> anyhow::Result<Option<PathBuf>> {
     let named = |path: &Path| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));

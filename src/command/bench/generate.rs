@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use tokio::task::JoinSet;
 
 use super::best::{Candidate, Choice, best};
-use super::texts;
+use super::{peak, texts};
 use crate::cli::BenchGenerateArgs;
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
@@ -37,6 +37,11 @@ struct Point {
     first_ms: [f64; 2],
     /// Between two pieces of text, which are a token each where its characters are whole.
     between_ms: [f64; 2],
+    /// Useful work, giga floating-point operations a second: two for each of the model's numbers and each token, of prompts and answers; attention is
+    /// left out. Nothing where a server computes, or the model's files do not say.
+    gflops: Option<f64>,
+    /// The same as a share of the matrix peak of as many threads.
+    peak_share: Option<f64>,
     failed: usize,
     reason: Option<String>,
 }
@@ -54,6 +59,8 @@ struct Found {
     name: String,
     provider: &'static str,
     questions: usize,
+    /// Matrix peaks, GFLOP/s, by threads.
+    peaks: Vec<(usize, f64)>,
     points: Vec<Point>,
     choice: Option<Choice>,
     interrupted: bool,
@@ -63,10 +70,10 @@ struct Found {
 pub(super) async fn run(config: &Config, args: &BenchGenerateArgs, out: &Out) -> anyhow::Result<Exit> {
     let questions = Arc::new(args.texts.as_deref().map_or_else(|| Ok(texts::built_in(args.seed)), texts::from_file)?);
     let mut points = Vec::new();
-    let mut model = String::new();
+    let (mut model, mut peaks) = (String::new(), Vec::new());
     let ended = tokio::select! {
         biased;
-        ended = sweep(config, args, &questions, &mut points, &mut model, out) => Some(ended),
+        ended = sweep(config, args, &questions, Noted { points: &mut points, model: &mut model, peaks: &mut peaks }, out) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
     let interrupted = ended.is_none();
@@ -82,6 +89,7 @@ pub(super) async fn run(config: &Config, args: &BenchGenerateArgs, out: &Out) ->
         name: chat.name.clone(),
         provider: if chat.vllm.is_some() { "vllm" } else if chat.ollama.is_some() { "ollama" } else { "candle" },
         questions: questions.len(),
+        peaks,
         choice: best(&candidates, args.p99_ms),
         points,
         interrupted,
@@ -94,9 +102,19 @@ pub(super) async fn run(config: &Config, args: &BenchGenerateArgs, out: &Out) ->
     })
 }
 
-async fn sweep(config: &Config, args: &BenchGenerateArgs, questions: &Arc<Vec<String>>, points: &mut Vec<Point>, model: &mut String, out: &Out) -> anyhow::Result<()> {
+/// What is kept of a sweep that is interrupted.
+struct Noted<'a> {
+    points: &'a mut Vec<Point>,
+    model: &'a mut String,
+    peaks: &'a mut Vec<(usize, f64)>,
+}
+
+async fn sweep(config: &Config, args: &BenchGenerateArgs, questions: &Arc<Vec<String>>, noted: Noted<'_>, out: &Out) -> anyhow::Result<()> {
+    let Noted { points, model, peaks } = noted;
     let chat = &config.models.chat;
-    if !args.threads.is_empty() && (chat.vllm.is_some() || chat.ollama.is_some()) {
+    let served = chat.vllm.is_some() || chat.ollama.is_some();
+    let parameters = if served { None } else { crate::registry::parameters(&chat.path) };
+    if !args.threads.is_empty() && served {
         return Err(Ended::new(Exit::Usage, "--threads is for the model in this process, but a server answers for it; leave it out"));
     }
     let wanted: Vec<Option<u16>> = if args.threads.is_empty() { vec![None] } else { args.threads.iter().copied().map(Some).collect() };
@@ -106,6 +124,10 @@ async fn sweep(config: &Config, args: &BenchGenerateArgs, questions: &Arc<Vec<St
         if let Some(threads) = threads {
             config.models.chat.threads = Some(threads.into());
         }
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let count = config.models.chat.threads.unwrap_or_else(cores);
+        let peak = if served { None } else { Some(tokio::task::spawn_blocking(move || peak::gflops(count)).await?) };
+        peaks.extend(peak.map(|peak| (count, peak)));
         let stack = Stack::open(config, Needs::generator(), out).await?;
         let generator = stack.chat_generator();
         *model = generator.model().id();
@@ -117,7 +139,9 @@ async fn sweep(config: &Config, args: &BenchGenerateArgs, questions: &Arc<Vec<St
         }
         for max_tokens in &args.max_tokens {
             for concurrency in &args.concurrency {
-                let point = measure(&generator, questions, threads, *concurrency, *max_tokens, Duration::from_secs_f64(args.seconds)).await;
+                let mut point = measure(&generator, questions, threads, *concurrency, *max_tokens, Duration::from_secs_f64(args.seconds)).await;
+                point.gflops = parameters.map(|parameters| work(parameters, &point));
+                point.peak_share = point.gflops.zip(peak).map(|(gflops, peak)| gflops / peak);
                 points.push(point);
                 out.progress("measurements", points.len() as u64, total);
             }
@@ -126,6 +150,12 @@ async fn sweep(config: &Config, args: &BenchGenerateArgs, questions: &Arc<Vec<St
         Stack::close(Arc::new(stack)).await?;
     }
     Ok(())
+}
+
+/// GFLOP/s of a measurement on a model of so many numbers.
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn work(parameters: u64, point: &Point) -> f64 {
+    2.0 * parameters as f64 * (point.tokens_per_second + point.prompt_tokens_per_second) / 1e9
 }
 
 /// Asks one question and hears the answer to its end.
@@ -202,6 +232,8 @@ async fn measure(generator: &Arc<dyn Generator>, questions: &Arc<Vec<String>>, t
         prompt_tokens_per_second: answers.iter().map(|answer| answer.prompt_tokens).sum::<usize>() as f64 / seconds,
         first_ms: sorted(&mut answers.iter().map(|answer| answer.first)),
         between_ms: sorted(&mut answers.iter().flat_map(|answer| answer.between.iter().copied())),
+        gflops: None,
+        peak_share: None,
         failed: reasons.len(),
         reason: reasons.into_iter().next(),
     }

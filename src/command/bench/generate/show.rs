@@ -69,7 +69,9 @@ fn verdict(found: &Found, bound_ms: f64) -> String {
     }
 }
 
-const HEADS: [&str; 11] = ["threads", "at once", "max tokens", "answers", "tokens/s", "prompt tokens/s", "first p50 ms", "first p99 ms", "next p50 ms", "next p99 ms", "failed"];
+const HEADS: [&str; 13] = [
+    "threads", "at once", "max tokens", "answers", "tokens/s", "prompt tokens/s", "first p50 ms", "first p99 ms", "next p50 ms", "next p99 ms", "GFLOP/s", "of peak", "failed",
+];
 
 fn row(point: &Point) -> Vec<String> {
     vec![
@@ -83,6 +85,8 @@ fn row(point: &Point) -> Vec<String> {
         format!("{:.0}", point.first_ms[1]),
         format!("{:.1}", point.between_ms[0]),
         format!("{:.1}", point.between_ms[1]),
+        point.gflops.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}")),
+        point.peak_share.map_or_else(|| "-".to_owned(), |value| format!("{:.1} %", value * 100.0)),
         point.failed.to_string(),
     ]
 }
@@ -108,6 +112,9 @@ fn report(found: &Found, args: &BenchGenerateArgs) -> Report {
         format!("{} questions ({source}); greedy; callers that ask again when their answer has ended, {} s a measurement", found.questions, args.seconds),
         "tokens/s: tokens written, all callers together, over the whole time, reading of the prompts included; first: from asking to the first text; next: between two pieces of text".to_owned(),
     ];
+    for (threads, peak) in &found.peaks {
+        about.push(format!("matrix peak of {threads} thread(s), measured here: {peak:.0} GFLOP/s (f32, a tile of a product in the nearest cache, best of 3); useful work: 2 operations for each of the model's numbers and each token of prompts and answers, attention left out"));
+    }
     if found.interrupted {
         about.push("interrupted: what was measured until then".to_owned());
     }
@@ -132,12 +139,13 @@ fn document(found: &Found, args: &BenchGenerateArgs) -> Value {
             "tokens_per_s": point.tokens_per_second, "prompt_tokens_per_s": point.prompt_tokens_per_second,
             "first_token_ms": { "p50": point.first_ms[0], "p99": point.first_ms[1] },
             "between_tokens_ms": { "p50": point.between_ms[0], "p99": point.between_ms[1] },
-            "failed": point.failed, "reason": point.reason,
+            "gflop_per_s": point.gflops, "peak_share": point.peak_share, "failed": point.failed, "reason": point.reason,
         })
     };
     json!({
         "model": found.model,
         "questions": found.questions,
+        "matrix_peak": found.peaks.iter().map(|(threads, gflops)| json!({ "threads": threads, "gflop_per_s": gflops })).collect::<Vec<_>>(),
         "bound_p99_ms": args.p99_ms,
         "points": found.points.iter().map(point).collect::<Vec<_>>(),
         "best": found.choice.map(|choice| json!({
