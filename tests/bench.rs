@@ -2,10 +2,18 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use support::{Ajatus, stderr, stdout};
+
+/// One measurement at a time: four of them would leave each other no processor.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Reads a page as XML and says, a line each: the numbers of the points drawn, the ids of the table's rows, the elements of SVG.
 const READER: &str = r#"
@@ -42,11 +50,12 @@ fn holds_every_point(report: &Value, path: &std::path::Path) {
 
 #[test]
 fn embed_measures_every_setting_and_writes_a_report_a_line_and_keys() {
+    let _turn = alone();
     let ajatus = Ajatus::new();
     let out = ajatus.data().with_file_name("report");
     let out_text = out.display().to_string();
     let args = [
-        "bench", "embed", "--batch-tokens", "512,2048", "--in-flight", "1", "--delay-ms", "0,2", "--threads", "1", "--callers", "16", "--seconds", "0.4",
+        "bench", "embed", "--batch-tokens", "512,2048", "--in-flight", "1", "--delay-ms", "0,2", "--threads", "1", "--callers", "4", "--seconds", "0.6",
         "--warm-up-seconds", "0.1", "--p99-ms", "60000", "--out", &out_text,
     ];
     let report = ajatus.json(&args);
@@ -93,6 +102,7 @@ fn embed_measures_every_setting_and_writes_a_report_a_line_and_keys() {
 
 #[test]
 fn embed_takes_the_users_texts_and_rates_and_names_the_line_of_a_bad_one() {
+    let _turn = alone();
     let ajatus = Ajatus::new();
     let good = ajatus.file("good.jsonl", "\"Asun Tampereella.\"\n{\"text\": \"short\"}\n".as_bytes()).display().to_string();
     let out = ajatus.data().with_file_name("report").display().to_string();
@@ -115,7 +125,7 @@ fn embed_takes_the_users_texts_and_rates_and_names_the_line_of_a_bad_one() {
 
 #[test]
 fn an_interrupt_keeps_what_was_measured() {
-    use std::io::{BufRead as _, BufReader};
+    let _turn = alone();
     let ajatus = Ajatus::new();
     let out = ajatus.data().with_file_name("report");
     let folder = out.display().to_string();
@@ -140,6 +150,7 @@ fn an_interrupt_keeps_what_was_measured() {
 
 #[test]
 fn generate_measures_tokens_a_second_and_both_waits() {
+    let _turn = alone();
     let ajatus = Ajatus::new();
     let out = ajatus.data().with_file_name("report");
     let texts = ajatus.file("questions.jsonl", b"\"Say hello.\"\n\"Name a colour.\"\n").display().to_string();

@@ -4,6 +4,7 @@
 //! the memos of SQL pipelines' run folders in the data folder are counted; they are not collected here: what a run needs is known to a run.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ajatus_pipelines::stream::{RunMemo, run_memo};
 use ajatus_pipelines::{MemoGroup, MemoSurvey};
@@ -15,14 +16,21 @@ use crate::exit::{Ended, Exit};
 use crate::output::Out;
 use crate::stack::Stack;
 
+/// Longest wait for the pipeline to have its state back after a start.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Runs the command.
 pub(crate) async fn run(stack: &Stack, command: &MemoCommand, out: &Out) -> anyhow::Result<Exit> {
     // What the turns need is known once they are in the views.
     stack.caught_up(out).await?;
-    let (survey, collected) = match command {
-        MemoCommand::Stats | MemoCommand::Gc { dry_run: true } => (stack.pipeline().survey_memo().await?, false),
-        MemoCommand::Gc { dry_run: false } => (stack.pipeline().collect_memo().await?, true),
+    let asked = async {
+        match command {
+            MemoCommand::Stats | MemoCommand::Gc { dry_run: true } => Ok((stack.pipeline().survey_memo().await?, false)),
+            MemoCommand::Gc { dry_run: false } => Ok::<_, anyhow::Error>((stack.pipeline().collect_memo().await?, true)),
+        }
     };
+    let late = |_| Ended::new(Exit::Unavailable, format!("the pipeline does not say within {} s what it needs; `ajatus doctor` says why", PATIENCE.as_secs()));
+    let (survey, collected) = tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
     let runs = if matches!(command, MemoCommand::Stats) { runs(&stack.config.data.join("pipelines"))? } else { Vec::new() };
     if out.json() {
         out.document(&document(command, &survey, &runs)).await?;

@@ -227,7 +227,8 @@ impl Sweep<'_> {
 
     #[expect(clippy::cast_precision_loss, reason = "rates of counts")]
     fn evaluate(&self, setting: Batching, load: Load, peak: Option<f64>, outcome: Outcome) -> Point {
-        let sum = |of: &dyn Fn(u32) -> f64| outcome.answered.iter().map(|at| of(self.texts.tokens[*at])).sum::<f64>() / outcome.seconds;
+        // From 0, because the sum of nothing is -0.
+        let sum = |of: &dyn Fn(u32) -> f64| outcome.answered.iter().fold(0.0, |sum, at| sum + of(self.texts.tokens[*at])) / outcome.seconds;
         let gflops = self.bert.filter(|_| self.counted).map(|bert| sum(&|tokens| bert.flop(tokens)) / 1e9);
         let (due, answered) = (outcome.latencies_ms.len() as f64, outcome.answered.len() as f64);
         Point {
