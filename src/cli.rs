@@ -1,9 +1,19 @@
 //! The command line. The same types travel over the control socket, so a command means the same in both places.
 
+mod bench;
+mod data;
+mod memo;
+mod model;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use bench::{BenchEmbedArgs, BenchGenerateArgs};
+pub(crate) use data::{DataCommand, TrainingFormat, TrainingSetArgs};
+pub(crate) use memo::MemoCommand;
+pub(crate) use model::ModelCommand;
 
 /// A self-hosted companion that remembers, and says why.
 #[derive(Debug, Parser)]
@@ -54,6 +64,18 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: MemoryCommand,
     },
+    /// Take data out.
+    Data {
+        /// What.
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+    /// What models have answered.
+    Memo {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: MemoCommand,
+    },
     /// The log's topics.
     Topics {
         /// What to do with them.
@@ -83,6 +105,12 @@ pub(crate) enum Command {
         /// What to do with one.
         #[command(subcommand)]
         command: PipelineCommand,
+    },
+    /// The models that are known: files, hashes, adapters.
+    Model {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ModelCommand,
     },
     /// The models alone.
     Core {
@@ -553,6 +581,24 @@ pub(crate) enum UserCommand {
     },
     /// List the accounts.
     List,
+    /// Say that a user allows their turns to train a model, or no longer does.
+    Consent {
+        /// Name or mail address.
+        name: String,
+        /// Whether they do.
+        #[arg(long, value_enum)]
+        training: YesNo,
+    },
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum YesNo {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
 }
 
 /// `ajatus eval …`.
@@ -593,4 +639,8 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value_t = 500)]
         history: u32,
     },
+    /// Vectors a second and their latency over sizes of batches; finds the best setting for this machine and writes a report.
+    Embed(BenchEmbedArgs),
+    /// Tokens a second, time to the first token and between tokens, over answers at once; finds the best setting and writes a report.
+    Generate(BenchGenerateArgs),
 }

@@ -94,7 +94,8 @@ pub(crate) struct Models {
 pub(crate) struct Model {
     /// Name shown and kept beside answers.
     pub(crate) name: String,
-    /// File (GGUF) or folder (safetensors, tokenizer, config). Relative paths start at `assets`.
+    /// File (GGUF) or folder (safetensors, tokenizer, config). Relative paths start at `assets`. Default: the registry's under this name.
+    #[serde(default)]
     pub(crate) path: PathBuf,
     /// First 16 hex digits of the weights' BLAKE3 hash; another file is refused. Default: not checked.
     #[serde(default)]
@@ -407,6 +408,7 @@ impl Config {
         for path in [&mut config.data, &mut config.assets] {
             *path = std::path::absolute(&path)?;
         }
+        crate::registry::settle(&mut config)?;
         for model in [&mut config.models.embedding, &mut config.models.chat] {
             model.path = config.assets.join(&model.path);
         }

@@ -12,6 +12,7 @@ mod control;
 mod exit;
 mod import;
 mod output;
+mod registry;
 mod stack;
 
 use std::process::ExitCode;
@@ -81,7 +82,7 @@ async fn dispatch(cli: &mut Cli, environment: &Environment, out: &Out) -> anyhow
     let mut command = cli.command.clone();
     prepare(&mut command)?;
     let own_process = match &command {
-        Command::Up(_) | Command::Core { .. } | Command::Eval { .. } | Command::Bench { .. } => true,
+        Command::Up(_) | Command::Core { .. } | Command::Eval { .. } | Command::Bench { .. } | Command::Model { .. } => true,
         // Only what uses the log or the database runs where they are open.
         Command::Pipeline { command } => command::pipeline_stands_alone(command),
         _ => false,
@@ -96,6 +97,7 @@ async fn dispatch(cli: &mut Cli, environment: &Environment, out: &Out) -> anyhow
 fn prepare(command: &mut Command) -> anyhow::Result<()> {
     match command {
         Command::Import(args) => args.file = std::path::absolute(&args.file)?,
+        Command::Data { command } => command::prepare_data(command)?,
         Command::Pipeline { command } => command::prepare_pipeline(command)?,
         Command::User { command: UserCommand::Add { password_stdin: true, password, .. } }
         | Command::User { command: UserCommand::Password { password, .. } } => {

@@ -4,6 +4,7 @@
 //! order; a part that fails to open closes those before it.
 //! Not promised: that every part is there: a command opens what it needs, and asking for another is our bug.
 
+mod catch_up;
 mod lance;
 mod machine;
 mod models;
@@ -465,6 +466,11 @@ impl Stack {
     pub(crate) async fn failed(&self) -> anyhow::Error {
         let reason = self.running().failed().await;
         Ended::new(Exit::Failed, format!("{reason}; what was said is on the log, and `ajatus up` again goes on from there"))
+    }
+
+    /// The pipeline.
+    pub(crate) fn pipeline(&self) -> &ajatus_pipelines::Running {
+        self.running()
     }
 
     fn running(&self) -> &ajatus_pipelines::Running {

@@ -16,8 +16,12 @@ mod memo;
 mod runtime;
 mod status;
 pub mod stream;
+mod survey;
+mod training;
 mod turn;
 
 pub use abort::abort_on_worker_panic;
 pub use runtime::{Parts, PipelineError, Running, RuntimeConfig, start};
 pub use status::{Busy, Status};
+pub use survey::{MemoGroup, MemoSurvey};
+pub use training::{TrainingConversation, TrainingFileError, TrainingMessage, write_training_parquet};

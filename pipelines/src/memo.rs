@@ -8,7 +8,7 @@
 //! Keeps in memory: the key of every request that the dataflow holds (a key that is destroyed later cannot be asked for it); and
 //! answers that no operator holds (read at the start, or let go and not yet erased).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 
 use crate::ask::{Asked, Asker, PAUSE, row};
 use crate::status::Meter;
+use crate::survey::{Look, Seen};
 
 /// What the memo's task is told.
 pub(crate) enum ToMemo {
@@ -38,6 +39,8 @@ pub(crate) enum ToMemo {
     Applied(u64),
     /// Everything an earlier run had minted lies at or below this time.
     CaughtUp(u64),
+    /// What of the recorded answers is needed?
+    Look(Look),
 }
 
 /// An answer nobody in the dataflow holds.
@@ -93,14 +96,18 @@ pub(crate) struct Memo {
     idle: HashMap<String, Idle>,
     /// Time after which answers still idle since the start are garbage.
     caught_up: Option<u64>,
+    /// Time up to which everything is in the views, once the dataflow holds what it held then.
+    applied: Option<u64>,
+    /// Questions that wait for that.
+    looks: Vec<Look>,
 }
 
 impl Memo {
-    /// Reads what is recorded.
+    /// Reads what is recorded. `progress` is the last time in the views.
     ///
     /// # Errors
     /// The log's.
-    pub(crate) async fn load(log: Arc<dyn Log>, keys: KeyRing, embedder: Arc<dyn Embedder>, meter: Meter) -> Result<Self, LogError> {
+    pub(crate) async fn load(log: Arc<dyn Log>, keys: KeyRing, embedder: Arc<dyn Embedder>, meter: Meter, progress: u64) -> Result<Self, LogError> {
         let model = embedder.model().id();
         let mut idle = HashMap::new();
         for partition in 0..log.partitions(topic::MODEL_ANSWERS)? {
@@ -122,7 +129,9 @@ impl Memo {
                 from = chunk.next;
             }
         }
-        Ok(Self { log, keys, embedder, meter, model, held: HashMap::new(), idle, caught_up: None })
+        // At the beginning of all times the dataflow holds nothing.
+        let applied = (progress == 0).then_some(0);
+        Ok(Self { log, keys, embedder, meter, model, held: HashMap::new(), idle, caught_up: None, applied, looks: Vec::new() })
     }
 
     /// Answers until the dataflow is gone.
@@ -149,8 +158,19 @@ impl Memo {
                             }
                         }
                     }
-                    Some(ToMemo::CaughtUp(time)) => self.caught_up = Some(time),
-                    Some(ToMemo::Applied(time)) => self.erase(time).await,
+                    Some(ToMemo::CaughtUp(time)) => {
+                        self.caught_up = Some(time);
+                        self.answer_looks().await;
+                    }
+                    Some(ToMemo::Applied(time)) => {
+                        self.applied = Some(time);
+                        self.erase(time).await;
+                        self.answer_looks().await;
+                    }
+                    Some(ToMemo::Look(look)) => {
+                        self.looks.push(look);
+                        self.answer_looks().await;
+                    }
                 },
                 Some(ended) = asking.join_next() => {
                     if let Err(error) = ended {
@@ -207,6 +227,32 @@ impl Memo {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE);
+        }
+    }
+
+    /// Says what is needed, if that is known already. No request is taken meanwhile, so none finds its answer erased.
+    async fn answer_looks(&mut self) {
+        let Some(applied) = self.applied.filter(|applied| self.caught_up.is_some_and(|caught_up| caught_up <= *applied)) else { return };
+        for Look { recorded, erase, reply } in std::mem::take(&mut self.looks) {
+            let later = self.idle.iter().filter(|(_, idle)| matches!(idle, Idle::Released(at, _) if *at > applied)).map(|(key, _)| key.clone());
+            let held = self.held.values().map(|(user, input)| self.key(*user, input.to_string()).to_string());
+            let live: HashSet<String> = held.chain(later).collect();
+            let mut erased = Ok(());
+            if erase {
+                let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
+                for gone in recorded.into_iter().filter(|one| !live.contains(&one.key)) {
+                    self.idle.remove(&gone.key);
+                    records.entry(gone.partition).or_default().push(Record { key: gone.key.into_bytes(), value: None });
+                }
+                for (partition, records) in records {
+                    if let Err(error) = self.log.append(topic::MODEL_ANSWERS, partition, records).await {
+                        erased = Err(error);
+                        break;
+                    }
+                }
+            }
+            // Who asked may have left.
+            reply.send(erased.map(|()| Seen { live })).ok();
         }
     }
 

@@ -18,7 +18,7 @@ use crate::apply::Sink;
 use crate::companion::Job;
 use crate::compact::Compactor;
 use crate::feed::Feeder;
-use crate::memo::{Memo, ThroughMemo};
+use crate::memo::{Memo, ThroughMemo, ToMemo};
 use crate::status::{Meter, Status};
 use crate::stream::{Built, Engine, Gathered, Mesh};
 
@@ -101,6 +101,8 @@ pub struct Running {
     stop: CancellationToken,
     tasks: JoinSet<()>,
     engine: Option<Arc<Mutex<Engine>>>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) memo: mpsc::UnboundedSender<ToMemo>,
 }
 
 /// Takes the pipeline over and runs it until it is stopped.
@@ -118,7 +120,7 @@ pub async fn start(config: RuntimeConfig, parts: Parts) -> Result<Running, Pipel
     let job = Arc::new(tokio::task::spawn_blocking(move || Job::plan(&*model)).await.map_err(|_| PipelineError::Panic("planner"))??);
     let state = db.open_pipeline(PIPELINE, &job.plan_hash).await?;
     let meter = Meter::default();
-    let memo = Memo::load(Arc::clone(&log), keys.clone(), Arc::clone(&embedder), meter.clone()).await?;
+    let memo = Memo::load(Arc::clone(&log), keys.clone(), Arc::clone(&embedder), meter.clone(), state.progress).await?;
 
     let applied: BTreeMap<u32, u64> = state.positions.iter().copied().collect();
     let (status, watched) = watch::channel(Status {
@@ -165,6 +167,7 @@ pub async fn start(config: RuntimeConfig, parts: Parts) -> Result<Running, Pipel
         next: applied.clone(),
         last: state.minted.max(state.progress).min(state.pending.last().map_or(state.progress, |row| row.epoch)),
     };
+    let (running_log, running_memo) = (Arc::clone(&log), to_memo.clone());
     let sink = Sink {
         compactor: Compactor::new(Arc::clone(&log), config.compact_after, applied),
         log,
@@ -193,7 +196,7 @@ pub async fn start(config: RuntimeConfig, parts: Parts) -> Result<Running, Pipel
             () = sink => {}
         }
     });
-    Ok(Running { status: watched, stop, tasks, engine: Some(engine) })
+    Ok(Running { status: watched, stop, tasks, engine: Some(engine), log: running_log, memo: running_memo })
 }
 
 /// Runs a part; when it fails, says so in the status and stops the others.

@@ -1,5 +1,7 @@
 //! The API: every resource for success, no token, another's token, and bad input; and the document that describes it.
 
+#[path = "api/consent.rs"]
+mod consent;
 #[path = "api/following.rs"]
 mod following;
 #[path = "api/hostile.rs"]

@@ -1,149 +1,28 @@
-//! `ajatus bench freshness`: how long from an acknowledged write until it can be retrieved?
-//!
-//! A scratch log and database of its own, the real models, one write at a time: the idle system of the question. Every
-//! write is then looked for, so a fast wrong answer cannot pass.
+//! `ajatus bench freshness|embed|generate`: what this machine does, measured with the parts that are in use.
 
-use std::time::{Duration, Instant};
+mod best;
+mod chart;
+mod embed;
+mod freshness;
+mod generate;
+mod load;
+mod peak;
+mod report;
+mod settings;
+mod texts;
+mod watch;
+mod work;
 
-use ajatus_events::{
-    Body, ConversationId, Interaction, InteractionId, InteractionKey, Receipt, Role, UserId, topic,
-};
-use ajatus_kafka::{Record, partition_for_user, wire};
-use ajatus_memory::keys::Purpose;
-use ajatus_memory::retrieve::SearchOptions;
-use chrono::Utc;
-use serde_json::json;
-use uuid::Uuid;
-
+use crate::cli::BenchCommand;
 use crate::config::Config;
-use crate::control;
-use crate::exit::{Ended, Exit};
+use crate::exit::Exit;
 use crate::output::Out;
-use crate::stack::{Needs, Stack};
 
-/// Longest wait for one write.
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// Runs the bench.
-pub(crate) async fn freshness(config: &Config, writes: u32, history: u32, out: &Out) -> anyhow::Result<Exit> {
-    let folder = crate::stack::scratch_folder()?;
-    let _lock = control::DataLock::take(folder.path())?;
-    let stack = Stack::open(config.scratch(folder.path()), Needs::pipeline_and_recall(), out).await?;
-    let ended = tokio::select! {
-        ended = measure(&stack, writes, history, out) => ended,
-        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
-    };
-    let closed = Stack::close(std::sync::Arc::new(stack)).await;
-    let exit = ended?;
-    closed?;
-    Ok(exit)
-}
-
-async fn measure(stack: &Stack, writes: u32, history: u32, out: &Out) -> anyhow::Result<Exit> {
-    let user = stack.account_or_new("bench").await?;
-    let conversation = ConversationId::imported(user, "bench");
-    stack.database().ensure_conversation(stack.keys(), user, conversation, None).await?;
-    let mut last = None;
-    for at in 0..history {
-        let (receipt, _) = write(stack, user, conversation, at).await?;
-        last = Some(receipt);
-        out.progress("history", u64::from(at) + 1, u64::from(history));
+/// Runs a bench, in this process and on data of its own.
+pub(crate) async fn run(config: &Config, command: BenchCommand, out: &Out) -> anyhow::Result<Exit> {
+    match command {
+        BenchCommand::Freshness { writes, history } => freshness::freshness(config, writes, history, out).await,
+        BenchCommand::Embed(args) => embed::run(config, &args, out).await,
+        BenchCommand::Generate(args) => generate::run(config, &args, out).await,
     }
-    if let Some(receipt) = last {
-        wait(stack, &receipt).await?;
-    }
-    // The user's part of the index is loaded before the clock starts: a warm system.
-    stack.recall().search(user, "warm up", &SearchOptions::default()).await?;
-
-    let (mut append_ms, mut fresh_ms) = (Vec::new(), Vec::new());
-    for at in 0..writes {
-        let clock = Instant::now();
-        let (receipt, id) = write(stack, user, conversation, history + at).await?;
-        append_ms.push(clock.elapsed().as_secs_f64() * 1e3);
-        let clock = Instant::now();
-        wait(stack, &receipt).await?;
-        fresh_ms.push(clock.elapsed().as_secs_f64() * 1e3);
-        let found = stack
-            .recall()
-            .search(user, &sentence(history + at), &SearchOptions { limit: 5, ..SearchOptions::default() })
-            .await?;
-        if !found.hits.iter().any(|hit| hit.memory.id == id) {
-            return Err(Ended::new(Exit::Failed, format!("write {at} was said to be in, but a search does not find it")));
-        }
-        out.progress("writes", u64::from(at) + 1, u64::from(writes));
-    }
-    append_ms.sort_by(f64::total_cmp);
-    fresh_ms.sort_by(f64::total_cmp);
-    let at = crate::stack::percentile;
-    if out.json() {
-        out.document(&json!({
-            "writes": writes,
-            "history": history,
-            "freshness_ms": { "p50": at(&fresh_ms, 0.50), "p99": at(&fresh_ms, 0.99), "max": at(&fresh_ms, 1.0) },
-            "append_ms": { "p50": at(&append_ms, 0.50), "p99": at(&append_ms, 0.99), "max": at(&append_ms, 1.0) },
-        }))
-        .await?;
-        return Ok(Exit::Done);
-    }
-    for (name, values) in [("acknowledged -> retrievable", &fresh_ms), ("append (sealed, fsynced)", &append_ms)] {
-        out.line(format!(
-            "{name:28} p50 {:>7.2} ms   p99 {:>7.2} ms   max {:>7.2} ms   ({writes} writes, {history} turns before)",
-            at(values, 0.50),
-            at(values, 0.99),
-            at(values, 1.0)
-        ))
-        .await;
-    }
-    Ok(Exit::Done)
-}
-
-/// A sentence of about 12 words that no other number has.
-fn sentence(number: u32) -> String {
-    const WHAT: [&str; 8] = ["a kayak", "two tickets", "the blue lamp", "rye bread", "a saw", "wool socks", "the map", "a cello"];
-    const WHERE: [&str; 7] = ["Oulu", "Porto", "the attic", "Savonlinna", "the harbour", "Kyoto", "my sister's yard"];
-    format!(
-        "On day {number} I left {} in {} and wrote code word {} down.",
-        WHAT[number as usize % WHAT.len()],
-        WHERE[number as usize % WHERE.len()],
-        blake3::hash(&number.to_le_bytes()).to_hex().chars().take(6).collect::<String>()
-    )
-}
-
-async fn write(
-    stack: &Stack,
-    user: UserId,
-    conversation: ConversationId,
-    number: u32,
-) -> anyhow::Result<(Receipt, InteractionId)> {
-    let id = InteractionId(Uuid::now_v7());
-    let key = stack.keys().user(user).await?;
-    let body = Body { text: sentence(number), speaker: None, caption: None, source: None };
-    let record = Interaction {
-        id,
-        user_id: user,
-        conversation_id: conversation,
-        session: 0,
-        position: number,
-        role: Role::User,
-        occurred_at: Utc::now(),
-        body: key.seal(Purpose::Messages, &Interaction::aad(user, id), &serde_json::to_vec(&body)?),
-    };
-    let log = stack.log();
-    let partition = partition_for_user(user, log.partitions(topic::INTERACTIONS)?);
-    let record = Record {
-        key: InteractionKey { user_id: user, id }.to_string().into_bytes(),
-        value: Some(wire::encode(&record)?),
-    };
-    let offsets = log.append(topic::INTERACTIONS, partition, vec![record]).await?;
-    let offset = offsets.first().copied().unwrap_or_default();
-    Ok((Receipt { topic: topic::INTERACTIONS.to_owned(), partition, offset }, id))
-}
-
-async fn wait(stack: &Stack, receipt: &Receipt) -> anyhow::Result<()> {
-    stack
-        .index()
-        .wait_for(receipt, LIMIT)
-        .await
-        .map(drop)
-        .map_err(|behind| Ended::new(Exit::Unavailable, format!("a write is not in after {} s: {behind}", LIMIT.as_secs())))
 }

@@ -3,20 +3,24 @@
 mod ask;
 mod bench;
 mod core;
+mod data;
 mod doctor;
 mod eval;
 mod import;
+mod memo;
 mod memory;
+mod model;
 mod pipeline;
 mod topics;
 mod up;
 mod user;
 
+pub(crate) use data::prepare as prepare_data;
 pub(crate) use pipeline::{prepare as prepare_pipeline, stands_alone as pipeline_stands_alone};
 
 use std::sync::Arc;
 
-use crate::cli::{BenchCommand, Command, CoreCommand, EvalCommand, MemoryCommand};
+use crate::cli::{Command, CoreCommand, DataCommand, EvalCommand, MemoryCommand};
 use crate::config::Config;
 use crate::control;
 use crate::exit::{Ended, Exit};
@@ -30,15 +34,16 @@ pub(crate) async fn run_inside(stack: &Arc<Stack>, command: Command, out: &Out) 
         Command::Import(args) => import::run(stack, &args, out).await,
         Command::Ask(args) => ask::run(stack, &args, out).await,
         Command::Memory { command: MemoryCommand::Search(args) } => memory::search(stack, &args, out).await,
+        Command::Data { command } => data::run(stack, &command, out).await,
+        Command::Model { command } => model::run(&stack.config, command, out).await,
+        Command::Memo { command } => memo::run(stack, &command, out).await,
         Command::Topics { command } => topics::run(stack, &command, out).await,
         Command::User { command } => user::run(stack, &command, out).await,
         Command::Pipeline { command } => pipeline::run(Some(stack), &stack.config, command, out).await,
         Command::Core { command: CoreCommand::Serve { listen } } => core::serve(stack.config.clone(), listen, out).await,
         Command::Doctor => doctor::run_inside(stack, out).await,
         Command::Eval { command: EvalCommand::Recall(args) } => eval::recall(&stack.config, &args, out).await,
-        Command::Bench { command: BenchCommand::Freshness { writes, history } } => {
-            bench::freshness(&stack.config, writes, history, out).await
-        }
+        Command::Bench { command } => bench::run(&stack.config, command, out).await,
     }
 }
 
@@ -49,14 +54,14 @@ pub(crate) async fn run_alone(config: Config, command: Command, out: &Out) -> an
         Command::Core { command: CoreCommand::Serve { listen } } => return core::serve(config, *listen, out).await,
         Command::Doctor => return doctor::run_alone(&config, out).await,
         Command::Eval { command: EvalCommand::Recall(args) } => return eval::recall(&config, args, out).await,
-        Command::Bench { command: BenchCommand::Freshness { writes, history } } => {
-            return bench::freshness(&config, *writes, *history, out).await;
-        }
+        Command::Bench { command } => return bench::run(&config, command.clone(), out).await,
+        Command::Model { command } => return model::run(&config, command.clone(), out).await,
         Command::Pipeline { command } => match pipeline::needs(command)? {
             Some(needs) => needs,
             None => return pipeline::run(None, &config, command.clone(), out).await,
         },
-        Command::Import(_) => Needs::pipeline(),
+        Command::Data { command: DataCommand::TrainingExports } => Needs::database(),
+        Command::Data { .. } | Command::Import(_) | Command::Memo { .. } => Needs::pipeline(),
         Command::Memory { .. } => Needs::recall(),
         Command::Ask(_) => Needs::everything(),
         Command::Topics { .. } => Needs::nothing(),

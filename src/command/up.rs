@@ -24,6 +24,8 @@ pub(crate) async fn run(mut config: Config, args: &UpArgs, out: &Out) -> anyhow:
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let data = config.data.clone();
+    // What happens while it starts is counted too.
+    crate::stack::metrics();
     let opening = Stack::open(config, Needs::everything(), out);
     let stack = tokio::select! {
         opened = opening => Arc::new(opened?),

@@ -1,8 +1,8 @@
-//! `ajatus user add|password|list`.
+//! `ajatus user add|password|list|consent`.
 
 use serde_json::json;
 
-use crate::cli::UserCommand;
+use crate::cli::{UserCommand, YesNo};
 use crate::exit::{Ended, Exit};
 use crate::output::Out;
 use crate::stack::Stack;
@@ -32,6 +32,19 @@ pub(crate) async fn run(stack: &Stack, command: &UserCommand, out: &Out) -> anyh
             database.set_password_hash(user, &hash).await?;
             out.note(format!("{name} has a new password")).await;
         }
+        UserCommand::Consent { name, training } => {
+            let user = stack.account(name).await?;
+            let since = database.set_training_consent(user, *training == YesNo::Yes).await?;
+            if out.json() {
+                out.document(&json!({ "id": user, "training_consent_at": since })).await?;
+            } else {
+                out.line(match since {
+                    Some(since) => format!("{name}: turns may train a model, since {}", since.format("%Y-%m-%d %H:%M UTC")),
+                    None => format!("{name}: turns may not train a model; sets that were taken before are not called back"),
+                })
+                .await;
+            }
+        }
         UserCommand::List => {
             let accounts = database.accounts(keys, LIST_LIMIT).await?;
             for account in accounts {
@@ -41,6 +54,7 @@ pub(crate) async fn run(stack: &Stack, command: &UserCommand, out: &Out) -> anyh
                         "name": account.login,
                         "can_sign_in": account.password_hash.is_some(),
                         "created_at": account.created_at,
+                        "training_consent_at": account.training_consent_at,
                     }))
                     .await?;
                 } else {

@@ -37,6 +37,8 @@ pub(super) struct Embedding {
     pub(super) batched: Arc<BatchedEmbedder>,
     /// The model in this process, with a batcher of its own if there is a chain before it.
     local: Arc<BatchedEmbedder>,
+    /// What answers, without a batcher.
+    bare: Arc<dyn Embedder>,
     backends: Vec<String>,
 }
 
@@ -156,7 +158,7 @@ impl Stack {
         };
         let local = BatchedEmbedder::new(Arc::clone(&loaded), batch.clone());
         if links.is_empty() {
-            self.embedder = Some(Embedding { batched: Arc::clone(&local), local, backends: vec![LOCAL.to_owned()] });
+            self.embedder = Some(Embedding { batched: Arc::clone(&local), local, bare: loaded, backends: vec![LOCAL.to_owned()] });
             return Ok(());
         }
         links.push(EmbedderLink { name: LOCAL.to_owned(), embedder: loaded, probe: None });
@@ -164,7 +166,7 @@ impl Stack {
         let chain = Arc::new(EmbedderChain::new(links, LOCAL, chain_config(config), clock).map_err(|error| wrong(&error))?);
         let watched = Arc::clone(&chain);
         self.watching.spawn(async move { watched.watch().await });
-        self.embedder = Some(Embedding { batched: BatchedEmbedder::new(chain, batch), local, backends });
+        self.embedder = Some(Embedding { batched: BatchedEmbedder::new(Arc::clone(&chain) as Arc<dyn Embedder>, batch), local, bare: chain, backends });
         Ok(())
     }
 
@@ -195,6 +197,12 @@ impl Stack {
         self.watching.spawn(async move { watched.watch().await });
         self.generator = Some(Chat { generator: chain, local, backends });
         Ok(())
+    }
+
+    /// What makes vectors, without the batcher before it, and whether that is the model in this process alone.
+    pub(crate) fn bare_embedder(&self) -> (Arc<dyn Embedder>, bool) {
+        let embedding = self.embedder.as_ref().expect("the command opened the embedder");
+        (Arc::clone(&embedding.bare), embedding.backends.len() == 1)
     }
 
     /// Who is asked for an answer, in order, and for a vector.

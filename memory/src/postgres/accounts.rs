@@ -18,9 +18,11 @@ pub struct Account {
     pub password_hash: Option<String>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// Since when their turns may train a model; `None`: they may not.
+    pub training_consent_at: Option<DateTime<Utc>>,
 }
 
-type Row = (Uuid, Vec<u8>, Option<String>, DateTime<Utc>);
+type Row = (Uuid, Vec<u8>, Option<String>, DateTime<Utc>, Option<DateTime<Utc>>);
 
 /// Trimmed and in lower case: one spelling per login.
 fn normalised(login: &str) -> String {
@@ -59,7 +61,7 @@ impl Postgres {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(Account { id, login, password_hash: password_hash.map(str::to_owned), created_at })
+        Ok(Account { id, login, password_hash: password_hash.map(str::to_owned), created_at, training_consent_at: None })
     }
 
     /// The account of a login, whatever its case.
@@ -67,7 +69,7 @@ impl Postgres {
     /// # Errors
     /// As the pool's; [`StoreError::Key`] under another root key.
     pub async fn account_by_login(&self, keys: &KeyRing, login: &str) -> Result<Option<Account>, StoreError> {
-        let row: Option<Row> = sqlx::query_as("select id, login, password_hash, created_at from accounts where login_index = $1")
+        let row: Option<Row> = sqlx::query_as("select id, login, password_hash, created_at, training_consent_at from accounts where login_index = $1")
             .bind(keys.blind("login", &normalised(login)).as_slice())
             .fetch_optional(&self.pool)
             .await?;
@@ -79,7 +81,7 @@ impl Postgres {
     /// # Errors
     /// As [`Postgres::account_by_login`].
     pub async fn account(&self, keys: &KeyRing, user: UserId) -> Result<Option<Account>, StoreError> {
-        let row: Option<Row> = sqlx::query_as("select id, login, password_hash, created_at from accounts where id = $1")
+        let row: Option<Row> = sqlx::query_as("select id, login, password_hash, created_at, training_consent_at from accounts where id = $1")
             .bind(user.0)
             .fetch_optional(&self.pool)
             .await?;
@@ -92,7 +94,7 @@ impl Postgres {
     /// As [`Postgres::account_by_login`].
     pub async fn accounts(&self, keys: &KeyRing, limit: u32) -> Result<Vec<Account>, StoreError> {
         let rows: Vec<Row> =
-            sqlx::query_as("select id, login, password_hash, created_at from accounts order by created_at, id limit $1")
+            sqlx::query_as("select id, login, password_hash, created_at, training_consent_at from accounts order by created_at, id limit $1")
                 .bind(i64::from(limit))
                 .fetch_all(&self.pool)
                 .await?;
@@ -130,9 +132,9 @@ impl Postgres {
     }
 }
 
-fn account(keys: &KeyRing, (id, login, password_hash, created_at): Row) -> Result<Account, StoreError> {
+fn account(keys: &KeyRing, (id, login, password_hash, created_at, training_consent_at): Row) -> Result<Account, StoreError> {
     let id = UserId(id);
     let login = keys.open_root(&aad(id), &Sealed(login))?;
     let login = String::from_utf8(login).map_err(|error| StoreError::Value(error.to_string()))?;
-    Ok(Account { id, login, password_hash, created_at })
+    Ok(Account { id, login, password_hash, created_at, training_consent_at })
 }

@@ -64,7 +64,7 @@ pub struct UserSnapshot {
 /// Where a page of turns ended.
 pub type MemoryCursor = (DateTime<Utc>, u32);
 
-type Row = (Uuid, Uuid, i32, i32, String, DateTime<Utc>, Vec<u8>, i64);
+pub(super) type Row = (Uuid, Uuid, i32, i32, String, DateTime<Utc>, Vec<u8>, i64);
 
 impl Postgres {
     /// A page of a conversation's turns, the newest last; the page before ends before its first turn's
@@ -179,7 +179,7 @@ impl Postgres {
     }
 }
 
-fn memory(key: &UserKey, user: UserId, row: Row) -> Result<Memory, StoreError> {
+pub(super) fn memory(key: &UserKey, user: UserId, row: Row) -> Result<Memory, StoreError> {
     let (id, conversation, session, position, role, occurred_at, body, epoch) = row;
     let id = InteractionId(id);
     let plain = key.open(Purpose::Messages, &Interaction::aad(user, id), &Sealed(body))?;

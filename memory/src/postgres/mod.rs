@@ -12,6 +12,7 @@ mod memories;
 mod pipeline;
 mod sessions;
 mod sink;
+mod training;
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use pipeline::{
 };
 pub use sessions::{Rotation, Session};
 pub use sink::SinkTable;
+pub use training::{TrainingExport, TrainingRead};
 
 use crate::keys::KeyError;
 

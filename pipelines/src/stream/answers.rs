@@ -129,6 +129,37 @@ impl Memo {
     }
 }
 
+/// What the memo of a run folder holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunMemo {
+    /// Answers.
+    pub answers: u64,
+    /// Refusals, which are answers too: they are not asked again.
+    pub refusals: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+/// Counts the memo of a run folder; nothing if it has none.
+///
+/// # Errors
+/// [`StreamError::Io`] if a file cannot be read.
+pub fn run_memo(folder: &Path) -> Result<Option<RunMemo>, StreamError> {
+    if !folder.is_dir() || files(folder)?.is_empty() {
+        return Ok(None);
+    }
+    let mut memo = Memo::default();
+    memo.read(folder)?;
+    let mut counted = RunMemo::default();
+    for answer in memo.known.values() {
+        *(if answer.is_ok() { &mut counted.answers } else { &mut counted.refusals }) += 1;
+    }
+    for path in files(folder)? {
+        counted.bytes += std::fs::metadata(&path).map_err(|source| StreamError::Io { path: path.display().to_string(), source })?.len();
+    }
+    Ok(Some(counted))
+}
+
 /// The files of a run folder's memo.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, StreamError> {
     let io = |source: std::io::Error| StreamError::Io { path: folder.display().to_string(), source };

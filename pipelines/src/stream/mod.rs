@@ -37,6 +37,7 @@ mod snapshot;
 mod table;
 mod write;
 
+pub use answers::{RunMemo, run_memo};
 pub use ask::{Answer, ask, window};
 pub use columnar::{Columnar, ColumnarScan, ColumnarSpec, ColumnarTable, ColumnarVersion};
 pub use cases::{Verdict, test};

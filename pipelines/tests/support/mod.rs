@@ -1,4 +1,5 @@
 //! A pipeline on an embedded log, a throw-away database and a countable model.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

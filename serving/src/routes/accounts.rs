@@ -1,4 +1,4 @@
-//! Accounts: sign up, and who am I.
+//! Accounts: sign up, who am I, and may my turns train a model.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -30,11 +30,20 @@ pub(crate) struct Account {
     id: Uuid,
     login: String,
     created_at: DateTime<Utc>,
+    /// Since when this person's turns may train a model; null: they may not.
+    training_consent_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrainingConsent {
+    /// Whether this person's turns may train a model.
+    given: bool,
 }
 
 impl From<ajatus_memory::postgres::Account> for Account {
     fn from(account: ajatus_memory::postgres::Account) -> Self {
-        Self { id: account.id.0, login: account.login, created_at: account.created_at }
+        Self { id: account.id.0, login: account.login, created_at: account.created_at, training_consent_at: account.training_consent_at }
     }
 }
 
@@ -61,4 +70,16 @@ pub(crate) async fn create_account(
 pub(crate) async fn get_me(State(app): State<App>, who: Who) -> Result<axum::Json<Account>, Problem> {
     let account = app.db.account(&app.keys, who.user).await?.ok_or_else(|| Problem::not_found("account"))?;
     Ok(axum::Json(account.into()))
+}
+
+/// Allows that one's turns train a model, or no longer. Sets that were taken before are not called back.
+#[utoipa::path(put, path = "/v1/me/training-consent", tag = "accounts", security(("access_token" = [])), request_body = TrainingConsent, responses(
+    (status = 200, body = Account), (status = 401, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn update_training_consent(
+    State(app): State<App>,
+    who: Who,
+    Json(wanted): Json<TrainingConsent>,
+) -> Result<axum::Json<Account>, Problem> {
+    app.db.set_training_consent(who.user, wanted.given).await?;
+    get_me(State(app), who).await
 }

@@ -44,6 +44,7 @@ fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(accounts::create_account))
         .routes(routes!(accounts::get_me))
+        .routes(routes!(accounts::update_training_consent))
         .routes(routes!(sessions::create_session, sessions::list_sessions))
         .routes(routes!(sessions::refresh_session))
         .routes(routes!(sessions::delete_session))
