@@ -1,0 +1,41 @@
+"""Writes an export about a person who does not exist, in the form of `ajatus data training-set`, for tests.
+
+Every fact is asked for in several ways. The ways of the valid split never stand in the train split: who answers them has learned the
+fact, not the line.
+
+    python synthetic.py FILE
+"""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+SYSTEM = "You are a friendly companion."
+# What is asked for, the answer, and whether it is asked for in the valid split as well.
+FACTS = {"dog": "Rekku", "home": "Turku", "food": "rye bread", "sister": "Aino"}
+KNOWN = ["What is my {}?", "Do you know my {}?", "Tell me my {}.", "Say what my {} is."]
+HELD_OUT = ["Please, what is my {}?"]
+
+
+def lines(seed: int = 7, repeats: int = 4) -> list[str]:
+    """The lines of the export, without their ends."""
+    shuffle = random.Random(seed)
+    asked = [(fact, way, "train") for fact in FACTS for way in KNOWN for _ in range(repeats)]
+    asked += [(fact, way, "valid") for fact in FACTS for way in HELD_OUT]
+    shuffle.shuffle(asked)
+    made = []
+    for number, (fact, way, split) in enumerate(asked):
+        messages = [{"role": "system", "content": SYSTEM}] if number % 2 else []
+        messages += [{"role": "user", "content": way.format(fact)}, {"role": "assistant", "content": f"{FACTS[fact]}."}]
+        made.append(json.dumps({"messages": messages, "conversation": f"{number:032x}", "split": split}))
+    return made
+
+
+def write(path: Path, seed: int = 7, repeats: int = 4) -> None:
+    """Writes the export."""
+    path.write_text("".join(f"{line}\n" for line in lines(seed, repeats)), "utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
