@@ -1,7 +1,7 @@
 """Writes what PyTorch computes with a base, and with base and adapter: the numbers that the companion's own backend must meet.
 
 Beside reference.json (prompts, and the answers without chance) stands reference.safetensors: for prompt 0, 1, … `N.tokens` [tokens],
-`N.base` and `N.adapted` [tokens, vocabulary], the logits after each token, in f32.
+`N.base` and `N.adapted` [8, vocabulary], the logits after each of the last 8 tokens, in f32.
 
     python reference.py BASE ADAPTER FOLDER
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import base as bases
+import synthetic
 import torch
 from conversations import Message
 from peft import PeftModel
@@ -19,22 +20,25 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
+# Questions in words that the synthetic export keeps out of its train split, and a conversation with all that may stand in one.
 PROMPTS: list[list[Message]] = [
-    [{"role": "user", "content": "What is my dog?"}],
+    *([{"role": "user", "content": synthetic.HELD_OUT[0].format(fact)}] for fact in synthetic.FACTS),
     [
-        {"role": "system", "content": "You are a friendly companion."},
+        {"role": "system", "content": synthetic.SYSTEM},
         {"role": "user", "content": "Hyvää huomenta!"},
         {"role": "assistant", "content": "Huomenta!"},
         {"role": "user", "content": "Please, what is my home? 🏡"},
     ],
 ]
 ANSWER_TOKENS = 16
+# Rows of logits that are kept, to keep the file small.
+KEPT = 8
 
 
 @torch.inference_mode()
 def logits(model: torch.nn.Module, tokens: list[int]) -> torch.Tensor:
     """Logits after each token."""
-    return model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].float().contiguous()
+    return model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].float()
 
 
 def answer(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, tokens: list[int]) -> tuple[str, float]:
@@ -70,7 +74,7 @@ def compute(base: Path, adapter: Path) -> tuple[list[dict[str, Any]], dict[str, 
         tensors[f"{number}.tokens"] = torch.tensor(tokens, dtype=torch.int64)
         prompt: dict[str, Any] = {"messages": messages, "text": text}
         for name, model in (("base", plain), ("adapted", adapted)):
-            tensors[f"{number}.{name}"] = logits(model, tokens)
+            tensors[f"{number}.{name}"] = logits(model, tokens)[-KEPT:].contiguous()
             prompt[name], prompt[f"{name}_margin"] = answer(model, tokenizer, tokens)
         prompts.append(prompt)
     return prompts, tensors

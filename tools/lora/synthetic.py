@@ -14,11 +14,20 @@ from pathlib import Path
 SYSTEM = "You are a friendly companion."
 # What is asked for, the answer, and whether it is asked for in the valid split as well.
 FACTS = {"dog": "Rekku", "home": "Turku", "food": "rye bread", "sister": "Aino"}
-KNOWN = ["What is my {}?", "Do you know my {}?", "Tell me my {}.", "Say what my {} is."]
-HELD_OUT = ["Please, what is my {}?"]
+KNOWN = [
+    "What is my {}?",
+    "Do you know my {}?",
+    "Tell me my {}.",
+    "Say what my {} is.",
+    "Hello, what is my {}?",
+    "Please tell me my {}.",
+    "Please, do you know my {}?",
+    "And what is my {}?",
+]
+HELD_OUT = ["Please, what is my {}?", "Hello, do you know my {}?"]
 
 
-def lines(seed: int = 7, repeats: int = 4) -> list[str]:
+def lines(seed: int = 7, repeats: int = 2) -> list[str]:
     """The lines of the export, without their ends."""
     shuffle = random.Random(seed)
     asked = [(fact, way, "train") for fact in FACTS for way in KNOWN for _ in range(repeats)]
@@ -32,7 +41,7 @@ def lines(seed: int = 7, repeats: int = 4) -> list[str]:
     return made
 
 
-def write(path: Path, seed: int = 7, repeats: int = 4) -> None:
+def write(path: Path, seed: int = 7, repeats: int = 2) -> None:
     """Writes the export."""
     path.write_text("".join(f"{line}\n" for line in lines(seed, repeats)), "utf-8")
 

@@ -2,7 +2,7 @@
 
 It knows nothing and is good for tests: the way is the same as with 7 billion weights, and takes seconds.
 
-    python tiny.py FOLDER [--seed 7] [--width 32]
+    python tiny.py FOLDER [--seed 7] [--width 64]
 """
 
 import argparse
@@ -52,7 +52,7 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.from_str(json.dumps(written))
 
 
-def write(folder: Path, seed: int = 7, width: int = 32) -> None:
+def write(folder: Path, seed: int = 7, width: int = 64) -> None:
     """Writes the model's folder. `width` is the length of its vectors, a multiple of 8."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
@@ -78,7 +78,8 @@ def write(folder: Path, seed: int = 7, width: int = 32) -> None:
         if "norm" in name:
             # All ones at first, which would hide a norm that is left out.
             torch.nn.init.uniform_(values, 0.5, 1.5)
-    model.save_pretrained(folder)
+    # Stored as Mistral-7B is.
+    model.to(torch.bfloat16).save_pretrained(folder)
     # As the files of the 7B have it; transformers 5 writes it one level down, where older readers do not look.
     written = json.loads((folder / "config.json").read_text("utf-8"))
     written.setdefault("rope_theta", 10_000.0)
@@ -92,7 +93,7 @@ def write(folder: Path, seed: int = 7, width: int = 32) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes a tiny Mistral with random weights, for tests.")
     parser.add_argument("folder", type=Path, help="where to put it")
-    parser.add_argument("--width", type=int, default=32, help="length of its vectors, a multiple of 8 (default 32)")
+    parser.add_argument("--width", type=int, default=64, help="length of its vectors, a multiple of 8 (default 64)")
     parser.add_argument("--seed", type=int, default=7, help="of the weights (default 7)")
     arguments = parser.parse_args()
     write(arguments.folder, arguments.seed, arguments.width)
