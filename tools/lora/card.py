@@ -12,7 +12,7 @@ from typing import Any
 
 import base as bases
 from base import Base
-from conversations import Conversation
+from conversations import Export
 from examples import Examples
 from training import Trained
 from transformers import PreTrainedTokenizerFast
@@ -26,7 +26,7 @@ def write(
     tokenizer: PreTrainedTokenizerFast,
     options: argparse.Namespace,
     rows: dict[str, Examples],
-    read: list[Conversation],
+    export: Export,
     trained: Trained,
     seconds: float,
 ) -> None:
@@ -46,7 +46,11 @@ def write(
             "tokenizer_sha256": sha256((base.folder / "tokenizer.json").read_bytes()),
             "template_sha256": sha256(str(tokenizer.chat_template).encode()),
         },
-        "data": {"sha256": sha256(options.data.read_bytes()), "splits": {split: summary(split, made, read) for split, made in rows.items()}},
+        "data": {
+            "content_hash": export.content_hash,
+            "blake3": export.files,
+            "splits": {split: summary(split, made, export) for split, made in rows.items()},
+        },
         "training": {
             **{name: getattr(options, name) for name in ("seed", "epochs", "rate", "warmup", "batch", "accumulation", "max_tokens", "checkpointing")},
             "device": options.device,
@@ -61,10 +65,10 @@ def write(
     (folder / "training-card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def summary(split: str, made: Examples, read: list[Conversation]) -> dict[str, int]:
+def summary(split: str, made: Examples, export: Export) -> dict[str, int]:
     """What one split holds."""
     return {
-        "conversations": len({one.name for one in read if one.split == split}),
+        "conversations": len({one.name for one in export.conversations if one.split == split}),
         "rows": len(made.rows),
         "answer_tokens": made.loss_tokens(),
         "shortened": made.shortened,

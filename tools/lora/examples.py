@@ -57,7 +57,7 @@ class Writer:
             try:
                 self.rows(as_asked(conversation.messages), made)
             except (TemplateError, ValueError) as error:
-                raise Refused(f"line {conversation.line}: the base's chat template refuses the conversation: {error}") from None
+                raise Refused(f"{conversation.place}: the base's chat template refuses the conversation: {error}") from None
         return made
 
     def rows(self, messages: list[Message], made: Examples) -> None:

@@ -12,13 +12,13 @@ import tiny
 import train
 
 # What a tiny base needs to learn a few facts by heart; a real one is trained with the defaults.
-SETTINGS = "--rank 8 --alpha 16 --rate 1e-2 --epochs 30 --batch 16 --accumulation 1".split()
+SETTINGS = "--rank 8 --alpha 16 --dropout 0.05 --rate 1e-2 --epochs 30 --batch 16 --accumulation 1".split()
 
 
 def make(folder: Path) -> None:
-    """Writes base/, adapter/, export.jsonl and reference.* into a folder that has none of them."""
+    """Writes base/, adapter/, export/ and reference.* into a folder that has none of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    export, base, adapter = folder / "export.jsonl", folder / "base", folder / "adapter"
+    export, base, adapter = folder / "export", folder / "base", folder / "adapter"
     synthetic.write(export)
     tiny.write(base)
     train.run(["--data", str(export), "--base", str(base), "--out", str(adapter), *SETTINGS])

@@ -3,13 +3,15 @@
 Every fact is asked for in several ways. The ways of the valid split never stand in the train split: who answers them has learned the
 fact, not the line.
 
-    python synthetic.py FILE
+    python synthetic.py FOLDER
 """
 
 import json
 import random
 import sys
 from pathlib import Path
+
+from blake3 import blake3
 
 SYSTEM = "You are a friendly companion."
 # What is asked for, the answer, and whether it is asked for in the valid split as well.
@@ -27,23 +29,29 @@ KNOWN = [
 HELD_OUT = ["Please, what is my {}?", "Hello, do you know my {}?"]
 
 
-def lines(seed: int = 7, repeats: int = 2) -> list[str]:
-    """The lines of the export, without their ends."""
+def lines(seed: int = 7, repeats: int = 2) -> dict[str, list[str]]:
+    """The lines of each split, without their ends."""
     shuffle = random.Random(seed)
     asked = [(fact, way, "train") for fact in FACTS for way in KNOWN for _ in range(repeats)]
     asked += [(fact, way, "valid") for fact in FACTS for way in HELD_OUT]
     shuffle.shuffle(asked)
-    made = []
+    made: dict[str, list[str]] = {"train": [], "valid": []}
     for number, (fact, way, split) in enumerate(asked):
         messages = [{"role": "system", "content": SYSTEM}] if number % 2 else []
         messages += [{"role": "user", "content": way.format(fact)}, {"role": "assistant", "content": f"{FACTS[fact]}."}]
-        made.append(json.dumps({"messages": messages, "conversation": f"{number:032x}", "split": split}))
+        made[split].append(json.dumps({"messages": messages, "conversation": f"{number:032x}"}))
     return made
 
 
-def write(path: Path, seed: int = 7, repeats: int = 2) -> None:
-    """Writes the export."""
-    path.write_text("".join(f"{line}\n" for line in lines(seed, repeats)), "utf-8")
+def write(folder: Path, seed: int = 7, repeats: int = 2) -> None:
+    """Writes the export: two files and their manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for split, of in lines(seed, repeats).items():
+        text = "".join(f"{line}\n" for line in of).encode()
+        (folder / f"{split}.jsonl").write_bytes(text)
+        files[f"{split}.jsonl"] = {"conversations": len(of), "bytes": len(text), "blake3": blake3(text).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps({"purpose": "tests", "files": files}, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import base as bases
 import conversations
 import synthetic
 import tiny
+from blake3 import blake3
 from conversations import Conversation, Refused
 from examples import NO_LOSS, Example, Writer, as_asked
 
@@ -37,10 +38,11 @@ class Reading(unittest.TestCase):
         return str(refused.exception)
 
     def test_reads_what_the_synthetic_export_writes(self) -> None:
-        file = self.folder / "export.jsonl"
-        synthetic.write(file)
-        read = conversations.read(file)
-        self.assertEqual([one.line for one in read], list(range(1, len(read) + 1)))
+        synthetic.write(self.folder)
+        export = conversations.read(self.folder)
+        read = export.conversations
+        self.assertEqual((read[0].place, read[-1].place), ("train.jsonl line 1", "valid.jsonl line 8"))
+        self.assertEqual(export.content_hash, blake3((self.folder / "manifest.json").read_bytes()).hexdigest())
         self.assertEqual({one.split for one in read}, {"train", "valid"})
         asked = {split: {one.messages[-2]["content"] for one in read if one.split == split} for split in ("train", "valid")}
         self.assertFalse(asked["train"] & asked["valid"], "a question to test with is never trained on")
@@ -78,6 +80,29 @@ class Reading(unittest.TestCase):
     def test_refuses_a_conversation_that_is_trained_on_and_tested_with(self) -> None:
         self.assertIn("line 2: its conversation is in valid, but in train in line 1", self.refusal(GOOD, {**GOOD, "split": "valid"}))
 
+    def test_refuses_an_export_that_is_not_what_its_manifest_says(self) -> None:
+        def refusal() -> str:
+            with self.assertRaises(Refused) as refused:
+                conversations.read(self.folder)
+            return str(refused.exception)
+
+        self.assertIn("manifest.json: No such file", refusal())
+        synthetic.write(self.folder)
+        file, manifest = self.folder / "train.jsonl", self.folder / "manifest.json"
+        whole = file.read_bytes()
+        file.write_bytes(whole.replace(b"Rekku", b"Mopsi", 1))
+        self.assertIn("train.jsonl: its hash is", refusal())
+        bad = whole + json.dumps({**GOOD, "split": "valid"}).encode() + b"\n"
+        file.write_bytes(bad)
+        manifest.write_text(manifest.read_text().replace(blake3(whole).hexdigest(), blake3(bad).hexdigest()))
+        self.assertIn("train.jsonl line 65: split is 'valid', but the file is that of train", refusal())
+        file.unlink()
+        self.assertIn("train.jsonl: No such file", refusal())
+        manifest.write_text('{"files": {"train.parquet": {"blake3": "x"}}}')
+        self.assertIn("--format jsonl", refusal())
+        manifest.write_text("[]")
+        self.assertIn("not the manifest", refusal())
+
     def test_counts_what_it_does_not_name(self) -> None:
         said = self.refusal(*[b"{"] * 25)
         self.assertIn("25 bad lines", said)
@@ -101,7 +126,7 @@ class Masking(unittest.TestCase):
     def rows(self, messages: list[dict[str, str]], max_tokens: int = 500, plain: bool = False) -> tuple[list[tuple[str, str]], Any]:
         """Each row's text and the text of it that carries loss."""
         tokenizer = bases.tokenizer(self.base, self.folder / "plain.jinja" if plain else None)
-        made = Writer(tokenizer, max_tokens).write([Conversation(1, messages, "a", "train")])
+        made = Writer(tokenizer, max_tokens).write([Conversation("line 1", messages, "a", "train")])
 
         def texts(row: Example) -> tuple[str, str]:
             self.assertEqual(len(row.tokens), len(row.labels))
@@ -127,7 +152,7 @@ class Masking(unittest.TestCase):
     def test_a_row_begins_with_the_very_tokens_that_the_model_is_asked_with(self) -> None:
         tokenizer = bases.tokenizer(self.base, None)
         messages = turns("Hyvää huomenta! 🏡", "Huomenta!", system="Olet ystävä.")
-        row = Writer(tokenizer, 500).write([Conversation(1, messages, "a", "train")]).rows[0]
+        row = Writer(tokenizer, 500).write([Conversation("line 1", messages, "a", "train")]).rows[0]
         asked = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
         asked_tokens = tokenizer.backend_tokenizer.encode(asked, add_special_tokens=False).ids
         self.assertEqual(row.tokens[: len(asked_tokens)], asked_tokens)
@@ -152,7 +177,7 @@ class Masking(unittest.TestCase):
         (self.folder / "refuses.jinja").write_text("{{ raise_exception('no system message here') }}")
         writer = Writer(bases.tokenizer(self.base, self.folder / "refuses.jinja"), 500)
         with self.assertRaises(Refused) as refused:
-            writer.write([Conversation(12, turns("Hei!", "Moi."), "a", "train")])
+            writer.write([Conversation("line 12", turns("Hei!", "Moi."), "a", "train")])
         self.assertIn("line 12: ", str(refused.exception))
         self.assertIn("no system message here", str(refused.exception))
 

@@ -18,6 +18,7 @@ import fixture
 import reference
 import synthetic
 import train
+from blake3 import blake3
 from conversations import Refused
 from safetensors.torch import load_file
 
@@ -40,7 +41,7 @@ class Training(unittest.TestCase):
         with contextlib.redirect_stdout(io.StringIO()):
             fixture.make(cls.made)
         cls.card = json.loads((cls.made / "adapter/training-card.json").read_text())
-        cls.common = ["--data", str(cls.made / "export.jsonl"), "--base", str(cls.made / "base")]
+        cls.common = ["--data", str(cls.made / "export"), "--base", str(cls.made / "base")]
 
     def test_the_loss_falls_on_what_is_learned_and_on_what_was_never_seen(self) -> None:
         steps = [step["loss"] for step in self.card["loss"]["train"]]
@@ -79,7 +80,9 @@ class Training(unittest.TestCase):
             self.assertAlmostEqual(one, other, places=2)
 
     def test_the_card_names_data_base_and_adapter_by_their_hashes(self) -> None:
-        self.assertEqual(self.card["data"]["sha256"], hashlib.sha256((self.made / "export.jsonl").read_bytes()).hexdigest())
+        self.assertEqual(self.card["data"]["content_hash"], blake3((self.made / "export/manifest.json").read_bytes()).hexdigest())
+        for name in ("train.jsonl", "valid.jsonl"):
+            self.assertEqual(self.card["data"]["blake3"][name], blake3((self.made / "export" / name).read_bytes()).hexdigest())
         self.assertEqual(self.card["base"]["weights"], bases.weights(self.made / "base"))
         self.assertEqual(self.card["adapter"]["weights"], bases.weights(self.made / "adapter"))
         self.assertEqual(self.card["base"]["tokenizer_sha256"], hashlib.sha256((self.made / "base/tokenizer.json").read_bytes()).hexdigest())
@@ -99,7 +102,7 @@ class Training(unittest.TestCase):
         self.assertEqual([(prompt["text"], prompt["adapted"]) for prompt in prompts], [(prompt["text"], prompt["adapted"]) for prompt in said])
 
     def test_the_committed_base_and_export_are_what_is_made_here(self) -> None:
-        for name in ("export.jsonl", "base/tokenizer.json", "base/tokenizer_config.json", "base/config.json"):
+        for name in ("export/train.jsonl", "export/valid.jsonl", "export/manifest.json", "base/tokenizer.json", "base/tokenizer_config.json", "base/config.json"):
             self.assertEqual((COMMITTED / name).read_text(), (self.made / name).read_text(), name)
         ours, theirs = (load_file(folder / "base/model.safetensors") for folder in (self.made, COMMITTED))
         self.assertEqual(ours.keys(), theirs.keys())
@@ -124,7 +127,7 @@ class Refusing(unittest.TestCase):
 
     def refusal(self, *more: str) -> str:
         with self.assertRaises(Refused) as refused:
-            quietly("--data", str(COMMITTED / "export.jsonl"), "--base", str(self.base), "--out", str(self.folder / "out"), *more)
+            quietly("--data", str(COMMITTED / "export"), "--base", str(self.base), "--out", str(self.folder / "out"), *more)
         return str(refused.exception)
 
     def test_says_what_to_do(self) -> None:

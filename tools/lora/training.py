@@ -15,7 +15,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. The defaults of `train.py` are those of Dettmers et al. (2023), "QLoRA", section 4 and appendix B, where they apply."""
+    """How to train: epochs, the highest rate, the share of steps in which it rises, rows at once, batches a step, seed, longest gradient."""
 
     epochs: int
     rate: float
