@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/ajatus/target
 RUST = export PATH="$$(tools/rust):$$PATH"
 
-.PHONY: up test bench bench-pipelines bench-nexmark test-lora doctor setup build lint help
+.PHONY: up test test-lora bench bench-pipelines bench-nexmark doctor setup build lint help
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
