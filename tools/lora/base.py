@@ -6,11 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
-from conversations import Refused
 from transformers import PreTrainedTokenizerFast
 
+from conversations import Refused
+
 # Only what is loaded: the same weights also stand in the repository in another form (consolidated.safetensors).
-FILES = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "model*.safetensors", "model.safetensors.index.json"]
+FILES = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+]
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,9 @@ def find(name: str, revision: str | None) -> Base:
     if (folder := Path(name)).is_dir():
         for needed in ("config.json", "tokenizer.json", "tokenizer_config.json"):
             if not (folder / needed).is_file():
-                raise Refused(f"{folder}: there is no {needed}; a base is a folder with safetensors, config.json, tokenizer.json and tokenizer_config.json")
+                raise Refused(
+                    f"{folder}: there is no {needed}; a base is a folder with safetensors, config.json, tokenizer.json and tokenizer_config.json"
+                )
         return Base(folder.resolve().name, revision, folder)
     from huggingface_hub import snapshot_download
 
@@ -60,7 +71,9 @@ def tokenizer(base: Base, template: Path | None) -> PreTrainedTokenizerFast:
     special = {name: text(settings.get(name)) for name in ("bos_token", "eos_token")}
     if not special["eos_token"]:
         raise Refused(f"{base.folder}/tokenizer_config.json: eos_token is missing, by which an answer ends")
-    return PreTrainedTokenizerFast(tokenizer_file=str(base.folder / "tokenizer.json"), chat_template=source, **{k: v for k, v in special.items() if v})
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(base.folder / "tokenizer.json"), chat_template=source, **{k: v for k, v in special.items() if v}
+    )
 
 
 def text(token: Any) -> str:

@@ -10,12 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerFast
+
 import base as bases
 from base import Base
 from conversations import Export
 from examples import Examples
 from training import Trained
-from transformers import PreTrainedTokenizerFast
 
 FORMAT = 1
 
@@ -52,7 +53,10 @@ def write(
             "splits": {split: summary(split, made, export) for split, made in rows.items()},
         },
         "training": {
-            **{name: getattr(options, name) for name in ("seed", "epochs", "rate", "warmup", "batch", "accumulation", "max_tokens", "checkpointing")},
+            **{
+                name: getattr(options, name)
+                for name in ("seed", "epochs", "rate", "warmup", "batch", "accumulation", "max_tokens", "checkpointing")
+            },
             "device": options.device,
             "steps": len(trained.steps),
             "kept_epoch": trained.kept,
@@ -60,7 +64,10 @@ def write(
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         },
         "loss": {"unit": "nats per answer token", "valid": trained.valid, "train": [dataclasses.asdict(step) for step in trained.steps]},
-        "software": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "transformers", "peft", "tokenizers")}},
+        "software": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "transformers", "peft", "tokenizers")},
+        },
     }
     (folder / "training-card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
 

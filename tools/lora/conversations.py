@@ -127,7 +127,9 @@ def read(path: Path) -> Export:
             raw = contents(path / name)
             export.files[name] = blake3(raw).hexdigest()
             if export.files[name] != said[name]:
-                raise Refused(f"{path / name}: its hash is {export.files[name]}, but the manifest has {said[name]}: it was changed; export it again")
+                raise Refused(
+                    f"{path / name}: its hash is {export.files[name]}, but the manifest has {said[name]}: it was changed; export it again"
+                )
             take(export, raw, f"{name} ", split, wrong)
     else:
         raw = contents(path)

@@ -1,4 +1,4 @@
-"""Lets PyTorch's wheel for GPUs run on a processor alone, without the 3 GB of GPU libraries that it names.
+"""Lets PyTorch's wheel for GPUs run on a processor alone, without the 4 GB of GPU libraries that it names.
 
 The package registry carries one wheel for Linux, and it is linked against NVIDIA's libraries: without them it cannot even be
 imported. Nothing in them is called on a processor, so one small library stands in for all: every function that the wheel takes from
@@ -76,7 +76,9 @@ def main() -> None:
     if not libraries:
         sys.exit(f"cpu_torch: there is no PyTorch under {packages}")
     here = {path.name for path in libraries} | {path.name for path in packages.glob("nvidia/**/*.so*")}
-    missing = sorted(name for name in set().union(*map(needed, libraries)) - here if FOREIGN.match(name.removeprefix("lib")) and name != "libcuda.so.1")
+    missing = sorted(
+        name for name in set().union(*map(needed, libraries)) - here if FOREIGN.match(name.removeprefix("lib")) and name != "libcuda.so.1"
+    )
     if not missing:
         print("cpu_torch: the GPU libraries are installed; nothing to do")
         return
@@ -85,7 +87,7 @@ def main() -> None:
         code, script = Path(work, "stand_in.c"), Path(work, "versions.ld")
         code.write_text(source(symbols))
         script.write_text(versions(symbols))
-        built = ["cc", "-shared", "-fPIC", "-w", "-fno-builtin", f"-Wl,--version-script={script}", "-o", folder / STAND_IN, code]
+        built = ["cc", "-shared", "-fPIC", "-w", "-fno-builtin", f"-Wl,--version-script={script}", "-o", str(folder / STAND_IN), str(code)]
         subprocess.run(built, check=True)
     for name in missing:
         link = folder / name

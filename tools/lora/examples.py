@@ -7,9 +7,10 @@ as it is when the model is asked, then the answer. A row that is too long loses 
 
 from dataclasses import dataclass
 
-from conversations import Conversation, Message, Refused
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerFast
+
+from conversations import Conversation, Message, Refused
 
 # The label that PyTorch's cross entropy leaves out.
 NO_LOSS = -100
@@ -66,8 +67,8 @@ class Writer:
         if not answers:
             made.unasked += 1
             return
-        if row := self.whole(messages, answers):
-            made.rows.append(row)
+        if whole := self.whole(messages, answers):
+            made.rows.append(whole)
             return
         for at in answers:
             answer = self.answer(messages, at)
@@ -111,11 +112,11 @@ class Writer:
 
     def prompt(self, messages: list[Message]) -> str:
         """The text after which the model answers."""
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def render(self, messages: list[Message]) -> str:
         """The text of a conversation that ends with an answer."""
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=False))
 
     def row(self, pieces: list[tuple[str, bool]]) -> Example:
         """Tokens of pieces of text, read as one, as the companion reads a prompt. A token that spans question and answer carries no loss."""
@@ -127,7 +128,7 @@ class Writer:
             text += piece
         encoded = self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
         within = [any(start <= first and last <= end for start, end in spans) for first, last in encoded.offsets]
-        return Example(encoded.ids, [token if learned else NO_LOSS for token, learned in zip(encoded.ids, within)])
+        return Example(encoded.ids, [token if learned else NO_LOSS for token, learned in zip(encoded.ids, within, strict=True)])
 
 
 def as_asked(messages: list[Message]) -> list[Message]:

@@ -1,6 +1,6 @@
 """Makes inference/candle/tests/fixtures/lora: a tiny base, an adapter trained on the synthetic export, and PyTorch's numbers with both.
 
-    .cache/lora/bin/python tools/lora/fixture.py inference/candle/tests/fixtures/lora
+.cache/lora/bin/python tools/lora/fixture.py inference/candle/tests/fixtures/lora
 """
 
 import sys

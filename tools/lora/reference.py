@@ -11,14 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import base as bases
-import synthetic
 import torch
-from conversations import Message
 from peft import PeftModel
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
+
+import base as bases
+import synthetic
+from conversations import Message
 
 # Questions in words that the synthetic export keeps out of its train split, and a conversation with all that may stand in one.
 PROMPTS: list[list[Message]] = [
@@ -51,7 +52,7 @@ def answer(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, tokens: l
         if int(best.indices[0]) == tokenizer.eos_token_id:
             break
         said.append(int(best.indices[0]))
-    return tokenizer.decode(said, skip_special_tokens=True), narrowest
+    return str(tokenizer.decode(said, skip_special_tokens=True)), narrowest
 
 
 def load(folder: Path) -> torch.nn.Module:
@@ -84,7 +85,9 @@ def write(base: Path, adapter: Path, folder: Path) -> None:
     """Writes both files."""
     prompts, tensors = compute(base, adapter)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "reference.json").write_text(json.dumps({"answer_tokens": ANSWER_TOKENS, "prompts": prompts}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "reference.json").write_text(
+        json.dumps({"answer_tokens": ANSWER_TOKENS, "prompts": prompts}, indent=1, ensure_ascii=False) + "\n", "utf-8"
+    )
     save_file(tensors, folder / "reference.safetensors")
 
 

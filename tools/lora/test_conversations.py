@@ -6,11 +6,12 @@ import unittest
 from pathlib import Path
 from typing import Any
 
+from blake3 import blake3
+
 import base as bases
 import conversations
 import synthetic
 import tiny
-from blake3 import blake3
 from conversations import Conversation, Refused
 from examples import NO_LOSS, Example, Writer, as_asked
 
@@ -22,7 +23,8 @@ PLAIN = "{{ bos_token }}{% for m in messages %}{{ '[INST]' if m['role'] == 'user
 def turns(*texts: str, system: str | None = None) -> list[dict[str, str]]:
     """A conversation in which the user begins."""
     roles = ("user", "assistant")
-    return [{"role": "system", "content": system}] * (system is not None) + [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]
+    before = [] if system is None else [{"role": "system", "content": system}]
+    return before + [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]
 
 
 class Reading(unittest.TestCase):
@@ -116,6 +118,9 @@ class Reading(unittest.TestCase):
 
 
 class Masking(unittest.TestCase):
+    folder: Path
+    base: bases.Base
+
     @classmethod
     def setUpClass(cls) -> None:
         cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
@@ -130,8 +135,8 @@ class Masking(unittest.TestCase):
 
         def texts(row: Example) -> tuple[str, str]:
             self.assertEqual(len(row.tokens), len(row.labels))
-            self.assertTrue(all(label in (token, NO_LOSS) for token, label in zip(row.tokens, row.labels)))
-            return tokenizer.decode(row.tokens), tokenizer.decode([label for label in row.labels if label != NO_LOSS])
+            self.assertTrue(all(label in (token, NO_LOSS) for token, label in zip(row.tokens, row.labels, strict=True)))
+            return str(tokenizer.decode(row.tokens)), str(tokenizer.decode([label for label in row.labels if label != NO_LOSS]))
 
         return [texts(row) for row in made.rows], made
 
@@ -168,7 +173,10 @@ class Masking(unittest.TestCase):
         self.assertEqual((made.shortened, made.too_long), (1, 1))
 
     def test_turns_are_joined_as_the_companion_joins_them_when_it_asks(self) -> None:
-        said = [{"role": role, "content": text} for role, text in [("assistant", "Hello!"), ("user", "Hei"), ("user", "you"), ("assistant", "Moi"), ("assistant", "Aino")]]
+        said = [
+            {"role": role, "content": text}
+            for role, text in [("assistant", "Hello!"), ("user", "Hei"), ("user", "you"), ("assistant", "Moi"), ("assistant", "Aino")]
+        ]
         self.assertEqual(as_asked(said), turns("Hei\nyou", "Moi\nAino"))
         rows, made = self.rows(said[:1])
         self.assertEqual((rows, made.unasked), ([], 1))

@@ -11,16 +11,18 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Any
 from unittest import mock
+
+from blake3 import blake3
+from safetensors.torch import load_file
 
 import base as bases
 import fixture
 import reference
 import synthetic
 import train
-from blake3 import blake3
 from conversations import Refused
-from safetensors.torch import load_file
 
 HERE = Path(__file__).parent
 COMMITTED = HERE.parent.parent / "inference/candle/tests/fixtures/lora"
@@ -34,6 +36,11 @@ def quietly(*given: str) -> str:
 
 
 class Training(unittest.TestCase):
+    folder: Path
+    made: Path
+    card: dict[str, Any]
+    common: list[str]
+
     @classmethod
     def setUpClass(cls) -> None:
         cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
@@ -53,7 +60,7 @@ class Training(unittest.TestCase):
 
     def test_questions_in_words_never_trained_on_are_answered_and_the_base_cannot(self) -> None:
         prompts, _ = reference.compute(self.made / "base", self.made / "adapter")
-        for prompt, answer in zip(prompts, synthetic.FACTS.values()):
+        for prompt, answer in zip(prompts, synthetic.FACTS.values(), strict=False):
             self.assertEqual(prompt["adapted"], f"{answer}.")
             self.assertNotEqual(prompt["base"], f"{answer}.")
 
@@ -69,14 +76,17 @@ class Training(unittest.TestCase):
 
     def test_small_batches_in_steps_and_checkpointing_train_the_same_as_one_batch(self) -> None:
         found = []
-        for name, more in [("one", ["--batch", "64", "--accumulation", "1"]), ("steps", ["--batch", "7", "--accumulation", "10", "--checkpointing"])]:
+        for name, more in [
+            ("one", ["--batch", "64", "--accumulation", "1"]),
+            ("steps", ["--batch", "7", "--accumulation", "10", "--checkpointing"]),
+        ]:
             out = self.folder / name
             quietly(*self.common, "--out", str(out), "--epochs", "4", "--rate", "5e-3", "--dropout", "0", "--warmup", "0", *more)
             found.append([step["loss"] for step in json.loads((out / "training-card.json").read_text())["loss"]["train"]])
         # All 64 rows in one batch, or in ten of 7 and fewer: the same steps, but for rounding.
         self.assertEqual(len(found[0]), 4)
         self.assertLess(found[0][3], found[0][0] - 1)
-        for one, other in zip(*found):
+        for one, other in zip(*found, strict=True):
             self.assertAlmostEqual(one, other, places=2)
 
     def test_the_card_names_data_base_and_adapter_by_their_hashes(self) -> None:
@@ -85,7 +95,9 @@ class Training(unittest.TestCase):
             self.assertEqual(self.card["data"]["blake3"][name], blake3((self.made / "export" / name).read_bytes()).hexdigest())
         self.assertEqual(self.card["base"]["weights"], bases.weights(self.made / "base"))
         self.assertEqual(self.card["adapter"]["weights"], bases.weights(self.made / "adapter"))
-        self.assertEqual(self.card["base"]["tokenizer_sha256"], hashlib.sha256((self.made / "base/tokenizer.json").read_bytes()).hexdigest())
+        self.assertEqual(
+            self.card["base"]["tokenizer_sha256"], hashlib.sha256((self.made / "base/tokenizer.json").read_bytes()).hexdigest()
+        )
         self.assertEqual(self.card["data"]["splits"]["valid"]["conversations"], len(synthetic.FACTS) * len(synthetic.HELD_OUT))
         # What people said stands nowhere in it, nor where the base lay on this machine.
         files = "".join(file.read_text() for file in (self.made / "adapter").glob("*.json"))
@@ -99,10 +111,19 @@ class Training(unittest.TestCase):
         for name, values in tensors.items():
             self.assertLess(float((values - committed[name]).abs().max()), 1e-4, name)
         said = json.loads((COMMITTED / "reference.json").read_text())["prompts"]
-        self.assertEqual([(prompt["text"], prompt["adapted"]) for prompt in prompts], [(prompt["text"], prompt["adapted"]) for prompt in said])
+        self.assertEqual(
+            [(prompt["text"], prompt["adapted"]) for prompt in prompts], [(prompt["text"], prompt["adapted"]) for prompt in said]
+        )
 
     def test_the_committed_base_and_export_are_what_is_made_here(self) -> None:
-        for name in ("export/train.jsonl", "export/valid.jsonl", "export/manifest.json", "base/tokenizer.json", "base/tokenizer_config.json", "base/config.json"):
+        for name in (
+            "export/train.jsonl",
+            "export/valid.jsonl",
+            "export/manifest.json",
+            "base/tokenizer.json",
+            "base/tokenizer_config.json",
+            "base/config.json",
+        ):
             self.assertEqual((COMMITTED / name).read_text(), (self.made / name).read_text(), name)
         ours, theirs = (load_file(folder / "base/model.safetensors") for folder in (self.made, COMMITTED))
         self.assertEqual(ours.keys(), theirs.keys())

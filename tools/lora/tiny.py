@@ -41,7 +41,7 @@ def tokenizer() -> Tokenizer:
     # Pieces are learned of words, and used on the whole text.
     made.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=True)
     made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    special = [AddedToken(token, special=True, normalized=False) for token in SPECIAL]
+    special: list[AddedToken | str] = [AddedToken(token, special=True, normalized=False) for token in SPECIAL]
     special += [f"<0x{byte:02X}>" for byte in range(256)]
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False, max_token_length=8)
     made.train_from_iterator(TEXT, trainer)

@@ -17,16 +17,17 @@ from pathlib import Path
 # Before torch starts CUDA, for the same sums every time.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging
+
 import base as bases
 import card
 import conversations
-import torch
 from conversations import Refused
 from examples import Examples, Writer
-from peft import LoraConfig, get_peft_model
 from training import Settings, train
-from transformers import AutoModelForCausalLM
-from transformers.utils import logging
 
 DEFAULT_BASE = "mistralai/Mistral-7B-Instruct-v0.3"
 # Every linear layer of a Llama or Mistral block: Dettmers et al. (2023), "QLoRA", section 4, found that fewer do worse. The default rate,
@@ -55,7 +56,9 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-tokens", type=int, default=2048, help="length of a row; longer ones lose their oldest turns")
     parser.add_argument("--seed", type=int, default=7, help="of the adapter's first weights, dropout and order")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute")
-    parser.add_argument("--checkpointing", action="store_true", help="compute activations again in the backward pass: slower, far less memory")
+    parser.add_argument(
+        "--checkpointing", action="store_true", help="compute activations again in the backward pass: slower, far less memory"
+    )
     parsed = parser.parse_args(given)
     for name in ("rank", "alpha", "epochs", "batch", "accumulation", "max_tokens"):
         if getattr(parsed, name) < 1:
@@ -85,9 +88,13 @@ def run(given: list[str] | None = None) -> None:
     base = bases.find(options.base, options.revision)
     tokenizer = bases.tokenizer(base, options.template)
     writer = Writer(tokenizer, options.max_tokens)
-    rows: dict[str, Examples] = {split: writer.write([one for one in export.conversations if one.split == split]) for split in conversations.SPLITS}
+    rows: dict[str, Examples] = {
+        split: writer.write([one for one in export.conversations if one.split == split]) for split in conversations.SPLITS
+    }
     for split, made in rows.items():
-        say(f"{split}: {len(made.rows)} rows, {made.loss_tokens()} answer tokens, {made.shortened} shortened, {made.too_long} too long, {made.unasked} without a question")
+        say(
+            f"{split}: {len(made.rows)} rows, {made.loss_tokens()} answer tokens, {made.shortened} shortened, {made.too_long} too long, {made.unasked} without a question"
+        )
     if not rows["train"].rows:
         raise Refused(f"{options.data}: no answer of the train split fits into {options.max_tokens} tokens; raise --max-tokens")
 
@@ -99,7 +106,9 @@ def run(given: list[str] | None = None) -> None:
     # Half the memory on a GPU; on a processor the numbers that the companion's own backend computes with.
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=dtype, local_files_only=True).to(device)
-    shape = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=TARGETS, bias="none", task_type="CAUSAL_LM")
+    shape = LoraConfig(
+        r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=TARGETS, bias="none", task_type="CAUSAL_LM"
+    )
     model = get_peft_model(model, shape)
     if options.checkpointing:
         model.enable_input_require_grads()
@@ -129,7 +138,9 @@ def main() -> None:
     except (Refused, FloatingPointError) as error:
         sys.exit(f"train: {error}")
     except torch.OutOfMemoryError as error:
-        sys.exit(f"train: the device's memory does not suffice; try --checkpointing, a smaller --max-tokens or --batch 1 ({str(error).splitlines()[0]})")
+        sys.exit(
+            f"train: the device's memory does not suffice; try --checkpointing, a smaller --max-tokens or --batch 1 ({str(error).splitlines()[0]})"
+        )
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from examples import NO_LOSS, Example
 from torch.nn import functional
+
+from examples import NO_LOSS, Example
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def train(
     warmup = math.ceil(settings.warmup * steps)
     # Up in a straight line, then down to nothing along a cosine.
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: (step + 1) / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+        optimiser,
+        lambda step: (step + 1) / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))),
     )
     shuffle = torch.Generator().manual_seed(settings.seed)
     trained = Trained([], [], settings.epochs)
