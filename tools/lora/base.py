@@ -81,20 +81,32 @@ def text(token: Any) -> str:
     return token.get("content", "") if isinstance(token, dict) else token or ""
 
 
-def weights(folder: Path) -> str:
-    """Names weights as the companion does: first 16 hex digits of the BLAKE3 hash over model.safetensors, or over its parts in order."""
+# What an adapter consists of, in the order in which it is hashed.
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a base's weights: model.safetensors, or all parts in order, as the companion reads them."""
     single = folder / "model.safetensors"
     files = [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
     if not files:
         raise Refused(f"{folder}: there is no *.safetensors file")
-    return digest(files)
+    return files
 
 
-def digest(files: list[Path]) -> str:
-    """First 16 hex digits of the BLAKE3 hash over files in order."""
-    hasher = blake3()
+def digest(*files: Path, before: bytes = b"") -> bytes:
+    """The BLAKE3 hash over some bytes and then files in order."""
+    hasher = blake3(before)
     for file in files:
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 hasher.update(block)
-    return hasher.hexdigest()[:16]
+    return hasher.digest()
+
+
+def weights(folder: Path, adapter: Path | None = None) -> str:
+    """Names weights as `ajatus model` does: first 16 hex digits of the hash over a base's files, or over that hash and the adapter's files."""
+    named = digest(*weight_files(folder))
+    if adapter:
+        named = digest(*(adapter / name for name in ADAPTER), before=named)
+    return named.hex()[:16]

@@ -35,7 +35,8 @@ def write(
     card: dict[str, Any] = {
         "format": FORMAT,
         "adapter": {
-            "weights": bases.digest([folder / "adapter_model.safetensors"]),
+            "weights": bases.weights(base.folder, folder),
+            "blake3": {name: bases.digest(folder / name).hex() for name in bases.ADAPTER},
             "rank": options.rank,
             "alpha": options.alpha,
             "dropout": options.dropout,

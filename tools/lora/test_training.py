@@ -17,7 +17,6 @@ from unittest import mock
 from blake3 import blake3
 from safetensors.torch import load_file
 
-import base as bases
 import fixture
 import reference
 import synthetic
@@ -93,8 +92,12 @@ class Training(unittest.TestCase):
         self.assertEqual(self.card["data"]["content_hash"], blake3((self.made / "export/manifest.json").read_bytes()).hexdigest())
         for name in ("train.jsonl", "valid.jsonl"):
             self.assertEqual(self.card["data"]["blake3"][name], blake3((self.made / "export" / name).read_bytes()).hexdigest())
-        self.assertEqual(self.card["base"]["weights"], bases.weights(self.made / "base"))
-        self.assertEqual(self.card["adapter"]["weights"], bases.weights(self.made / "adapter"))
+        # As `ajatus model add` names them: over the base's hash and the adapter's files (docs/models.md).
+        files = [(self.made / "adapter" / name).read_bytes() for name in ("adapter_config.json", "adapter_model.safetensors")]
+        base = blake3((self.made / "base/model.safetensors").read_bytes())
+        self.assertEqual(self.card["base"]["weights"], base.hexdigest()[:16])
+        self.assertEqual(self.card["adapter"]["weights"], blake3(base.digest() + files[0] + files[1]).hexdigest()[:16])
+        self.assertEqual(list(self.card["adapter"]["blake3"].values()), [blake3(file).hexdigest() for file in files])
         self.assertEqual(
             self.card["base"]["tokenizer_sha256"], hashlib.sha256((self.made / "base/tokenizer.json").read_bytes()).hexdigest()
         )
