@@ -37,6 +37,10 @@ fn tensors(path: &Path) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(path, &Device::Cpu).expect("tensors").into_iter().map(|(name, tensor)| (name, tensor.to_dtype(DType::F32).expect("f32"))).collect()
 }
 
+// TODO when a generator takes an adapter: load it by `GeneratorConfig { path: fixture().join("base"), adapter: Some(fixture().join("adapter")), .. }`
+// instead of by a merged folder, and compare `generator.logits(&tokens)`, a row of the vocabulary's size for each token, from its 8th row from the
+// end on, with `N.base` and `N.adapted` of the reference. What `merged` gives must stay the same as what the loader gives.
+
 /// The base's weights with the adapter added: `W + alpha / rank * B A`, the definition of Hu et al. (2021), "LoRA", section 4.1.
 fn merged() -> HashMap<String, Tensor> {
     let config: serde_json::Value = serde_json::from_slice(&std::fs::read(fixture().join("adapter/adapter_config.json")).expect("a configuration")).expect("JSON");
