@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/ajatus/target
 RUST = export PATH="$$(tools/rust):$$PATH"
 
-.PHONY: up test bench bench-pipelines bench-nexmark doctor setup build lint help
+.PHONY: up test test-lora bench bench-pipelines bench-nexmark doctor setup build lint help
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -24,6 +24,10 @@ up: build ## runs the companion on http://127.0.0.1:7420; ARGS="--listen …" fo
 test: ## runs every test, with real Postgres, real Kafka and the real models
 	@tools/setup --tests
 	@$(RUST); tools/test
+
+test-lora: ## trains an adapter on a tiny Mistral with PyTorch and checks the committed numbers; installs 1.5 GB of Python
+	@tools/lora/setup
+	@OMP_NUM_THREADS=1 .cache/lora/bin/python -W ignore -m unittest discover -s tools/lora
 
 lint: ## formatting and lints, warnings as errors
 	@$(RUST); cargo clippy --workspace --all-targets --locked -- -D warnings
