@@ -5,6 +5,7 @@ mod bench;
 mod core;
 mod doctor;
 mod eval;
+mod extract;
 mod import;
 mod memory;
 mod pipeline;
@@ -29,6 +30,7 @@ pub(crate) async fn run_inside(stack: &Arc<Stack>, command: Command, out: &Out) 
         Command::Up(_) => Err(Ended::new(Exit::Unavailable, "`ajatus up` is running already on this data folder")),
         Command::Import(args) => import::run(stack, &args, out).await,
         Command::Ask(args) => ask::run(stack, &args, out).await,
+        Command::Extract(args) => extract::run(&stack.config, &args, out).await,
         Command::Memory { command: MemoryCommand::Search(args) } => memory::search(stack, &args, out).await,
         Command::Topics { command } => topics::run(stack, &command, out).await,
         Command::User { command } => user::run(stack, &command, out).await,
@@ -47,6 +49,7 @@ pub(crate) async fn run_alone(config: Config, command: Command, out: &Out) -> an
     let needs = match &command {
         Command::Up(args) => return up::run(config, args, out).await,
         Command::Core { command: CoreCommand::Serve { listen } } => return core::serve(config, *listen, out).await,
+        Command::Extract(args) => return extract::run(&config, args, out).await,
         Command::Doctor => return doctor::run_alone(&config, out).await,
         Command::Eval { command: EvalCommand::Recall(args) } => return eval::recall(&config, args, out).await,
         Command::Bench { command: BenchCommand::Freshness { writes, history } } => {
