@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Ask the companion; streams the answer, then lists the memories it used.
     Ask(AskArgs),
+    /// Say what facts a text holds: by the rules and by the chat model, with where each stands.
+    Extract(ExtractArgs),
     /// Look into a user's memory.
     Memory {
         /// What to look for.
@@ -515,6 +517,23 @@ pub(crate) struct AskArgs {
     /// Who asks.
     #[arg(long, value_name = "NAME")]
     pub(crate) user: String,
+}
+
+/// `ajatus extract`.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct ExtractArgs {
+    /// The text, English or Finnish.
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub(crate) text: Option<String>,
+    /// Read the text from this file, UTF-8.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Ask no model.
+    #[arg(long)]
+    pub(crate) rules_only: bool,
+    /// When it was said, for `tomorrow` and its like: a day, or a time of RFC 3339. Default: now.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) said_at: Option<String>,
 }
 
 /// `ajatus memory …`.

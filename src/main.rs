@@ -82,7 +82,7 @@ async fn dispatch(cli: &mut Cli, environment: &Environment, out: &Out) -> anyhow
     let mut command = cli.command.clone();
     prepare(&mut command)?;
     let own_process = match &command {
-        Command::Up(_) | Command::Core { .. } | Command::Eval { .. } | Command::Bench { .. } | Command::Model { .. } => true,
+        Command::Up(_) | Command::Core { .. } | Command::Extract(_) | Command::Eval { .. } | Command::Bench { .. } | Command::Model { .. } => true,
         // Only what uses the log or the database runs where they are open.
         Command::Pipeline { command } => command::pipeline_stands_alone(command),
         _ => false,

@@ -5,6 +5,7 @@
 //! - [`backend`]: models behind HTTP, vLLM and Ollama.
 //! - [`chain`]: several backends as one, the next answering when one is down.
 //! - [`clock`]: the time, handed in.
+//! - [`facts`], [`structured`]: answers that fit a JSON schema, and facts among them.
 //! - [`prompt`]: what the companion is told, versioned files.
 //! - [`template`]: a model's own chat template, rendered; never written by hand.
 //!
@@ -15,8 +16,10 @@ pub mod backend;
 mod batch;
 pub mod chain;
 pub mod clock;
+pub mod facts;
 pub mod port;
 pub mod prompt;
+pub mod structured;
 pub mod template;
 
 pub use batch::{BatchConfig, BatchedEmbedder, Batcher, Class, Device};

@@ -6,6 +6,7 @@ mod core;
 mod data;
 mod doctor;
 mod eval;
+mod extract;
 mod import;
 mod memo;
 mod memory;
@@ -33,6 +34,7 @@ pub(crate) async fn run_inside(stack: &Arc<Stack>, command: Command, out: &Out) 
         Command::Up(_) => Err(Ended::new(Exit::Unavailable, "`ajatus up` is running already on this data folder")),
         Command::Import(args) => import::run(stack, &args, out).await,
         Command::Ask(args) => ask::run(stack, &args, out).await,
+        Command::Extract(args) => extract::run(&stack.config, &args, out).await,
         Command::Memory { command: MemoryCommand::Search(args) } => memory::search(stack, &args, out).await,
         Command::Data { command } => data::run(stack, &command, out).await,
         Command::Model { command } => model::run(&stack.config, command, out).await,
@@ -52,6 +54,7 @@ pub(crate) async fn run_alone(config: Config, command: Command, out: &Out) -> an
     let needs = match &command {
         Command::Up(args) => return up::run(config, args, out).await,
         Command::Core { command: CoreCommand::Serve { listen } } => return core::serve(config, *listen, out).await,
+        Command::Extract(args) => return extract::run(&config, args, out).await,
         Command::Doctor => return doctor::run_alone(&config, out).await,
         Command::Eval { command: EvalCommand::Recall(args) } => return eval::recall(&config, args, out).await,
         Command::Bench { command } => return bench::run(&config, command.clone(), out).await,

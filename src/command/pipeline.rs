@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ajatus_inference::{Embedder, Generator};
+use ajatus_inference::{Embedder, Generator, facts};
 use ajatus_pipelines::stream::{Backend, Backends, Backfill, Cluster, Ledger, Progress, REPLAYS, RunConfig, RunParts, StreamError, run as run_stream, snapshots, test as run_cases};
 use ajatus_sql::diagnostic::{Code, Diagnostic, Source};
 use ajatus_sql::pipeline::Pipeline;
-use ajatus_sql::plan::operator_reference;
+use ajatus_sql::plan::{function_reference, operator_reference};
 use ajatus_sql::script::{Connector, Provider, RecordFormat, Statement, Task, option_reference};
 use ajatus_sql::{explain, graph};
 use serde_json::json;
@@ -177,7 +177,7 @@ fn configured(stack: Option<&Arc<Stack>>, config: &Config) -> Vec<String> {
 
 /// Options and error codes, as the documentation has them.
 fn reference() -> String {
-    let options = format!("{}\n{}", option_reference(), operator_reference()).replace("### ", "## ");
+    let options = format!("{}\n{}\n{}", option_reference(), operator_reference(), function_reference()).replace("### ", "## ");
     let mut text = format!("{}\n\n## Errors\n\n| code | what | why, and what to do |\n|---|---|---|\n", options.trim_end());
     for code in Code::ALL {
         text.push_str(&format!("| `{}` | {} | {} |\n", code.text(), code.title(), code.explain()));
@@ -189,7 +189,9 @@ fn reference() -> String {
 fn load(file: &PipelineFile, running: bool) -> anyhow::Result<Result<Arc<Pipeline>, (Source, Vec<Diagnostic>)>> {
     let text = std::fs::read_to_string(&file.path)
         .map_err(|error| Ended::new(Exit::Unusable, format!("{} cannot be read: {error}", file.path.display())))?;
-    let mut values = BTreeMap::new();
+    // What a model needs to extract facts is the platform's own; whoever sets it otherwise means it.
+    let own = [("FACTS_PROMPT", facts::TEMPLATE), ("FACTS_SCHEMA", facts::SCHEMA)];
+    let mut values: BTreeMap<String, String> = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     for setting in &file.set {
         let (name, value) = setting.split_once('=').ok_or_else(|| Ended::new(Exit::Usage, format!("--set {setting:?} is not NAME=VALUE")))?;
         values.insert(name.to_owned(), value.to_owned());

@@ -11,12 +11,14 @@ const IMPORTS: [(&str, &[&str]); 11] = [
     ("ajatus-events", &[]),
     ("ajatus-kafka", &["ajatus-events"]),
     ("ajatus-operators", &["ajatus-events"]),
-    ("ajatus-inference", &["ajatus-events"]),
+    // What a fact is, shared by rules in a query and prompts for a model; it computes and nothing else.
+    ("ajatus-facts", &[]),
+    ("ajatus-inference", &["ajatus-events", "ajatus-facts"]),
     ("ajatus-candle", &["ajatus-events", "ajatus-inference"]),
     ("ajatus-memory", &["ajatus-events"]),
     ("ajatus-lance", &["ajatus-events"]),
     // SQL to dataflow knows neither the log nor a database: the runtime in `pipelines/` plugs them in.
-    ("ajatus-sql", &["ajatus-operators"]),
+    ("ajatus-sql", &["ajatus-operators", "ajatus-facts"]),
     ("ajatus-pipelines", &["ajatus-events", "ajatus-operators", "ajatus-sql", "ajatus-kafka", "ajatus-inference", "ajatus-memory"]),
     // Never the pipelines: the loop is closed by data, not by code.
     ("ajatus-serving", &["ajatus-events", "ajatus-kafka", "ajatus-inference", "ajatus-memory"]),

@@ -14,5 +14,7 @@ pub mod plan;
 pub mod portable;
 pub mod record;
 pub mod render;
-pub mod schema;
 pub mod script;
+
+/// The part of JSON schema that answers are held to.
+pub use ajatus_facts::schema;

@@ -104,6 +104,10 @@ impl Pipeline {
             let text = source.slice(statement.span());
             hash.update(text.as_bytes());
             hash.update(b";");
+            // Other rules, other facts.
+            if let Some(version) = crate::plan::facts_version(text) {
+                hash.update(version.as_bytes());
+            }
             // What a setting decides about types and answers is part of the plan; where a file lies is not.
             if text.contains("${") {
                 hash.update(decided(statement).as_bytes());

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use ajatus_inference::{ChatMessage, ChatRole, FinishReason, GenerateEvent, GenerateRequest, Generator, InferenceError, Sampling};
-use ajatus_sql::schema::misfit;
+use ajatus_inference::structured::{self, MissError, Structured};
+use ajatus_inference::{ChatMessage, ChatRole, GenerateEvent, GenerateRequest, Generator, InferenceError, Sampling};
 use ajatus_sql::script::{Task, Writing};
 use futures::StreamExt as _;
 use minijinja::{Environment, context};
@@ -96,21 +96,16 @@ impl Writer {
     }
 
     async fn one(&self, model: &dyn Generator, text: &str) -> Result<String, NoAnswer> {
-        let mut messages = self.messages(text)?;
+        let messages = self.messages(text)?;
         let Some(schema) = &self.schema else {
-            return self.say(model, messages).await.map(|(said, _)| said);
+            return self.say(model, messages).await;
         };
-        let mut missed = String::new();
-        for _ in 0..ATTEMPTS {
-            let (said, reason) = self.say(model, messages.clone()).await?;
-            match document(&said).ok_or_else(|| no_json(reason)).and_then(|found| misfit(schema, &found).map_or(Ok(found), Err)) {
-                Ok(found) => return Ok(found.to_string()),
-                Err(why) => missed = why,
-            }
-            messages.push(ChatMessage { role: ChatRole::Assistant, content: said });
-            messages.push(ChatMessage { role: ChatRole::User, content: format!("That is not it: {missed}. Answer again, with the JSON object alone.") });
+        let asked = Structured { schema: schema.clone(), max_tokens: self.max_tokens, sampling: self.sampling.clone(), attempts: ATTEMPTS };
+        match structured::ask(model, messages, &asked).await {
+            Ok(fitting) => Ok(fitting.document.to_string()),
+            Err(MissError::Model(error)) => Err(NoAnswer::of(&error)),
+            Err(miss) => Err(NoAnswer { code: "model.schema", message: miss.to_string(), lasting: true }),
         }
-        Err(NoAnswer { code: "model.schema", message: format!("{missed}, after {ATTEMPTS} attempts"), lasting: true })
     }
 
     fn messages(&self, text: &str) -> Result<Vec<ChatMessage>, NoAnswer> {
@@ -120,52 +115,21 @@ impl Writer {
                 .render_str(prompt, context! { input => text })
                 .map_err(|error| NoAnswer { code: "model.refused", message: format!("the prompt cannot be filled: {error}"), lasting: true })?,
         };
-        let system = self.schema.as_ref().map(|schema| ChatMessage {
-            role: ChatRole::System,
-            content: format!("Answer with one JSON object and nothing else. It must fit this JSON schema:\n{schema}"),
-        });
+        let system = self.schema.as_ref().map(structured::instruction);
         Ok(system.into_iter().chain([ChatMessage { role: ChatRole::User, content }]).collect())
     }
 
     /// One generation, whole.
-    async fn say(&self, model: &dyn Generator, messages: Vec<ChatMessage>) -> Result<(String, FinishReason), NoAnswer> {
+    async fn say(&self, model: &dyn Generator, messages: Vec<ChatMessage>) -> Result<String, NoAnswer> {
         let request = GenerateRequest { messages, max_tokens: self.max_tokens, stop: Vec::new(), sampling: self.sampling.clone() };
         let mut events = model.generate(request).await.map_err(|error| NoAnswer::of(&error))?;
         let mut said = String::new();
         while let Some(event) = events.next().await {
             match event.map_err(|error| NoAnswer::of(&error))? {
                 GenerateEvent::Text(more) => said.push_str(&more),
-                GenerateEvent::Done { reason, .. } => return Ok((said.trim().to_owned(), reason)),
+                GenerateEvent::Done { .. } => return Ok(said.trim().to_owned()),
             }
         }
         Err(NoAnswer { code: "model.failed", message: "the model's answer broke off".to_owned(), lasting: false })
-    }
-}
-
-fn no_json(reason: FinishReason) -> String {
-    match reason {
-        FinishReason::Stop => "it is no JSON object".to_owned(),
-        FinishReason::Length => "it is no JSON object, and was cut at max_tokens".to_owned(),
-    }
-}
-
-/// The JSON object in what a model said: all of it, or what stands between the first brace and the last.
-fn document(said: &str) -> Option<Value> {
-    let object = |text: &str| serde_json::from_str::<Value>(text).ok().filter(Value::is_object);
-    object(said).or_else(|| object(said.get(said.find('{')?..=said.rfind('}')?)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_object_in_what_is_said_around_it() {
-        for said in [r#"{"a":1}"#, "Here it is:\n```json\n{\"a\":1}\n```\nDone.", "  {\"a\":1} "] {
-            assert_eq!(document(said), Some(serde_json::json!({ "a": 1 })), "{said}");
-        }
-        for said in ["", "[1]", "no", "}{", "{\"a\":", "{a}"] {
-            assert_eq!(document(said), None, "{said}");
-        }
     }
 }

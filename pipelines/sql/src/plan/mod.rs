@@ -3,6 +3,7 @@
 //! DataFusion parses, resolves, coerces and optimises; what is left of its plan becomes a tree of [`Node`]s. Anything that is not
 //! exact under retraction is refused here, before a dataflow exists.
 
+mod facts;
 mod functions;
 mod group;
 mod join;
@@ -26,6 +27,8 @@ use ajatus_operators::row::{Kind, Row, Weave};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
+pub use facts::function_reference;
+pub(crate) use facts::version as facts_version;
 pub use functions::{ModelShape, ModelTask};
 pub use operator::{Operator, operator_reference};
 pub use problem::{Problem, Why};

@@ -87,6 +87,7 @@ impl Planner {
         }
         context.register_udf(WindowFunction::udf(false));
         context.register_udf(WindowFunction::udf(true));
+        super::facts::udfs().into_iter().for_each(|function| context.register_udf(function));
         // It wants the session by unique reference, though sessions share what they register.
         datafusion_functions_json::register_all(&mut context.clone()).expect("functions with fresh names");
     }

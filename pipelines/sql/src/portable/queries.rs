@@ -240,6 +240,9 @@ impl Calls {
                 let message = format!("{word}() over an instant that it names is not known to the cluster");
                 self.refused.push((name.span, message, "declare the instant as event_time of the table, and leave the first argument out"));
             }
+            ("facts" | "grounded_facts", _) => {
+                self.refused.push((name.span, format!("{word}() is the platform's own, the cluster does not have it"), "run this file here"));
+            }
             _ if ModelTask::of_function(&word).is_some() => {
                 self.refused.push((name.span, format!("{word}() asks a model, which the cluster cannot"), "run this file here"));
             }
