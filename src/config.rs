@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ajatus_candle::Precision;
 use serde::Deserialize;
 
 use crate::cli::Global;
@@ -100,6 +101,12 @@ pub(crate) struct Model {
     /// First 16 hex digits of the weights' BLAKE3 hash; another file is refused. Default: not checked.
     #[serde(default)]
     pub(crate) weights: Option<String>,
+    /// Folder of a LoRA adapter, of a chat model of safetensors. A relative path starts at `assets`. Default none.
+    #[serde(default)]
+    pub(crate) adapter: Option<PathBuf>,
+    /// The numbers that an embedding model in this process multiplies. Default: `bf16` where the processor does, else `f32`.
+    #[serde(default)]
+    pub(crate) precision: Option<Precision>,
     /// Threads. Default: one per core.
     #[serde(default)]
     pub(crate) threads: Option<usize>,
@@ -287,6 +294,8 @@ impl Default for Models {
                 name: "all-MiniLM-L6-v2".into(),
                 path: "models/all-MiniLM-L6-v2".into(),
                 weights: Some("8087e9bf97c265f8".into()),
+                adapter: None,
+                precision: None,
                 threads: None,
                 context_tokens: None,
                 vllm: None,
@@ -297,6 +306,8 @@ impl Default for Models {
                 name: "SmolLM2-135M-Instruct".into(),
                 path: "models/SmolLM2-135M-Instruct".into(),
                 weights: Some("5f4fa13bfc6dd4a9".into()),
+                adapter: None,
+                precision: None,
                 threads: None,
                 context_tokens: None,
                 vllm: None,
@@ -411,6 +422,7 @@ impl Config {
         crate::registry::settle(&mut config)?;
         for model in [&mut config.models.embedding, &mut config.models.chat] {
             model.path = config.assets.join(&model.path);
+            model.adapter = model.adapter.take().map(|adapter| config.assets.join(adapter));
         }
         Ok(config)
     }
@@ -482,6 +494,9 @@ impl Config {
         within("batch.max_delay_ms", self.batch.max_delay_ms, 0, 1000)?;
         within("batch.max_in_flight", self.batch.max_in_flight, 1, 64)?;
         within("batch.queue_capacity", self.batch.queue_capacity, 1, 1_000_000)?;
+        if self.models.embedding.adapter.is_some() || self.models.chat.precision.is_some() {
+            return Err(Ended::new(Exit::Usage, "configuration: models.chat takes an adapter, and models.embedding a precision; the other way round there is none"));
+        }
         if !self.models.embedding.local {
             let message = "configuration: models.embedding.local must be true: the model in this process says which vectors are right, so that servers can be held to it";
             return Err(Ended::new(Exit::Usage, message));

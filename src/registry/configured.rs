@@ -24,9 +24,10 @@ pub(crate) fn settle(config: &mut Config) -> anyhow::Result<()> {
         if entry.task != task {
             return Err(wrong(format!("{} is not for this task", model.name)));
         }
-        if let Some(adapter) = &entry.adapter {
-            return Err(wrong(format!("{} has the adapter {}, which the model in this process cannot take yet; serve it by vLLM or Ollama", model.name, adapter.path.display())));
+        if model.adapter.is_some() && entry.adapter.is_some() {
+            return Err(wrong(format!("{} has an adapter already; leave {key}.adapter out, or name the path of the base", model.name)));
         }
+        model.adapter = model.adapter.take().or_else(|| entry.adapter.as_ref().map(|adapter| adapter.path.clone()));
         model.path.clone_from(&entry.path);
         model.weights.get_or_insert_with(|| entry.weights.clone());
     }

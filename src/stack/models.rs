@@ -113,6 +113,7 @@ async fn load_generator(model: &Model) -> anyhow::Result<Arc<dyn Generator>> {
         path: model.path.clone(),
         name: model.name.clone(),
         weights: model.weights.clone(),
+        adapter: model.adapter.clone(),
         threads: model.threads,
         context_tokens: model.context_tokens,
     };
@@ -126,6 +127,7 @@ async fn load_embedder(model: &Model) -> anyhow::Result<Arc<dyn Embedder>> {
         name: model.name.clone(),
         weights: model.weights.clone(),
         threads: model.threads,
+        precision: model.precision.unwrap_or_default(),
         ..EmbedderConfig::default()
     };
     let loaded = tokio::task::spawn_blocking(move || CandleEmbedder::load(config)).await?;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ajatus_inference::{InferenceError, ModelIdentity};
 
+use crate::adapter::FILES;
+
 /// A refusal that names the file.
 pub(crate) fn refuse(path: &Path, reason: impl std::fmt::Display) -> InferenceError {
     InferenceError::Model { path: path.display().to_string(), reason: reason.to_string() }
@@ -38,15 +40,26 @@ pub(crate) fn safetensors(folder: &Path) -> Result<Vec<PathBuf>, InferenceError>
     Ok(parts)
 }
 
-/// Names a model by its weights: first 16 hex digits of the BLAKE3 hash over the files in order.
+/// Names a model by its weights: first 16 hex digits of the BLAKE3 hash over the files in order; with an adapter, of the hash over that hash's 32 bytes and the
+/// adapter's files.
 ///
 /// # Errors
 /// [`InferenceError::Model`] if a file cannot be read, or the hash is not the one wanted.
-pub(crate) fn identify(name: &str, files: &[PathBuf], want: Option<&str>) -> Result<ModelIdentity, InferenceError> {
+pub(crate) fn identify(name: &str, files: &[PathBuf], adapter: Option<&Path>, want: Option<&str>) -> Result<ModelIdentity, InferenceError> {
     let mut hasher = blake3::Hasher::new();
     for path in files {
         let file = File::open(path).map_err(|error| refuse(path, error))?;
         hasher.update_reader(file).map_err(|error| refuse(path, error))?;
+    }
+    if let Some(folder) = adapter {
+        let base = hasher.finalize();
+        hasher = blake3::Hasher::new();
+        hasher.update(base.as_bytes());
+        for name in FILES {
+            let path = folder.join(name);
+            let file = File::open(&path).map_err(|error| refuse(&path, format!("{error}; is this the folder of an adapter?")))?;
+            hasher.update_reader(file).map_err(|error| refuse(&path, error))?;
+        }
     }
     let weights: String = hasher.finalize().to_hex().chars().take(16).collect();
     if let (Some(want), Some(path)) = (want, files.first())

@@ -27,8 +27,10 @@ pub struct GeneratorConfig {
     pub path: PathBuf,
     /// Name people use.
     pub name: String,
-    /// First 16 hex digits of the weights' BLAKE3 hash; another file is refused. Default: not checked.
+    /// First 16 hex digits of the weights' BLAKE3 hash, the adapter's included; another file is refused. Default: not checked.
     pub weights: Option<String>,
+    /// A folder with a LoRA adapter as peft writes it, added to a base of safetensors. Default none.
+    pub adapter: Option<PathBuf>,
     /// Threads. Default: one per core.
     pub threads: Option<usize>,
     /// Tokens of prompt and answer together at most. Default: what the model's file says, at most 8,192.
@@ -39,6 +41,13 @@ struct Job {
     tokens: Vec<u32>,
     request: GenerateRequest,
     events: mpsc::Sender<Result<GenerateEvent, InferenceError>>,
+}
+
+/// What the model's thread is asked for.
+enum Asked {
+    Answer(Job),
+    /// Logits after each of these tokens.
+    Scores(Vec<u32>, tokio::sync::oneshot::Sender<Result<Vec<Vec<f32>>, InferenceError>>),
 }
 
 /// What rendering and counting need, shared with the model's thread.
@@ -54,7 +63,7 @@ struct Words {
 pub struct CandleGenerator {
     identity: ModelIdentity,
     words: Arc<Words>,
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<SyncSender<Asked>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -66,8 +75,8 @@ impl CandleGenerator {
     #[expect(clippy::needless_pass_by_value, reason = "a configuration is given away")]
     pub fn load(config: GeneratorConfig) -> Result<Self, InferenceError> {
         let weights = files(&config.path)?;
-        let identity = identify(&config.name, &weights, config.weights.as_deref())?;
-        let Loaded { network, tokenizer, template, ends, context, adds_special } = load(&weights)?;
+        let identity = identify(&config.name, &weights, config.adapter.as_deref(), config.weights.as_deref())?;
+        let Loaded { network, tokenizer, template, ends, context, adds_special } = load(&weights, config.adapter.as_deref())?;
         let context = config.context_tokens.map_or(context, |wanted| wanted.clamp(16, context));
         let words = Arc::new(Words { tokenizer, template, ends, adds_special, context });
         let pool = pool("chat", threads(config.threads))?;
@@ -75,6 +84,29 @@ impl CandleGenerator {
         let shared = Arc::clone(&words);
         let thread = std::thread::Builder::new().name("chat model".to_owned()).spawn(move || run(network, &shared, &pool, &inbox));
         Ok(Self { identity, words, jobs: Some(jobs), thread: Some(thread.map_err(broken)?) })
+    }
+
+    /// The model's scores of every next token after each of `tokens`: a row of one number per word of its vocabulary for each, not normalised. With
+    /// them a validator checks an answer that somebody else claims, token by token.
+    ///
+    /// # Errors
+    /// [`InferenceError::Input`] for no tokens, more than the context holds, or a token that the model does not have;
+    /// [`InferenceError::Overloaded`] if too many wait.
+    pub async fn logits(&self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, InferenceError> {
+        if tokens.is_empty() || tokens.len() > self.words.context {
+            return Err(InferenceError::Input { reason: format!("{} tokens cannot be scored; 1 to {} can", tokens.len(), self.words.context) });
+        }
+        let (told, hearing) = tokio::sync::oneshot::channel();
+        self.ask(Asked::Scores(tokens.to_vec(), told))?;
+        hearing.await.map_err(|_| broken("the chat model's thread has ended"))?
+    }
+
+    fn ask(&self, asked: Asked) -> Result<(), InferenceError> {
+        let jobs = self.jobs.as_ref().ok_or_else(|| broken("the model was closed"))?;
+        jobs.try_send(asked).map_err(|error| match error {
+            TrySendError::Full(_) => InferenceError::Overloaded { waiting: QUEUE, limit: QUEUE },
+            TrySendError::Disconnected(_) => broken("the chat model's thread has ended"),
+        })
     }
 
     fn tokens(words: &Words, messages: &[ChatMessage]) -> Result<Vec<u32>, InferenceError> {
@@ -119,17 +151,21 @@ impl Generator for CandleGenerator {
             });
         }
         let (events, stream) = mpsc::channel(64);
-        let jobs = self.jobs.as_ref().ok_or_else(|| broken("the model was closed"))?;
-        match jobs.try_send(Job { tokens, request, events }) {
-            Ok(()) => Ok(Box::pin(ReceiverStream::new(stream))),
-            Err(TrySendError::Full(_)) => Err(InferenceError::Overloaded { waiting: QUEUE, limit: QUEUE }),
-            Err(TrySendError::Disconnected(_)) => Err(broken("the chat model's thread has ended")),
-        }
+        self.ask(Asked::Answer(Job { tokens, request, events }))?;
+        Ok(Box::pin(ReceiverStream::new(stream)))
     }
 }
 
-fn run(mut network: Network, words: &Words, pool: &rayon::ThreadPool, inbox: &Receiver<Job>) {
-    while let Ok(job) = inbox.recv() {
+fn run(mut network: Network, words: &Words, pool: &rayon::ThreadPool, inbox: &Receiver<Asked>) {
+    while let Ok(asked) = inbox.recv() {
+        let job = match asked {
+            Asked::Answer(job) => job,
+            Asked::Scores(tokens, told) => {
+                // One who left hears nothing.
+                told.send(pool.install(|| scores(&mut network, &tokens))).ok();
+                continue;
+            }
+        };
         if job.events.is_closed() {
             continue;
         }
@@ -141,6 +177,13 @@ fn run(mut network: Network, words: &Words, pool: &rayon::ThreadPool, inbox: &Re
             job.events.blocking_send(last).ok();
         }
     }
+}
+
+fn scores(network: &mut Network, tokens: &[u32]) -> Result<Vec<Vec<f32>>, InferenceError> {
+    network.clear().map_err(broken)?;
+    // A token at a time: the networks give the scores after the last one only.
+    let each = tokens.iter().enumerate().map(|(position, token)| network.forward(&[*token], position).and_then(|logits| logits.to_vec1()));
+    each.collect::<candle_core::Result<_>>().map_err(|error| InferenceError::Input { reason: format!("they cannot be scored: {error}") })
 }
 
 type Event = Result<GenerateEvent, InferenceError>;

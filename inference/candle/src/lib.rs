@@ -8,6 +8,7 @@
 //! Not promised: for chat, the speed of engines with hand-written kernels.
 //! After a crash: nothing is kept.
 
+mod adapter;
 mod embedder;
 mod encoder;
 mod files;
@@ -19,5 +20,6 @@ mod stream;
 mod tokenizer;
 mod weights;
 
-pub use embedder::{CandleEmbedder, EmbedderConfig, Engine};
+pub use embedder::{CandleEmbedder, EmbedderConfig, Engine, Precision};
+pub use encoder::Kernel;
 pub use generator::{CandleGenerator, GeneratorConfig};

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use ajatus_inference::InferenceError;
 use ajatus_inference::template::ChatTemplate;
 use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
+use candle_nn::var_builder::SimpleBackend;
 use candle_transformers::models::quantized_llama::ModelWeights;
 use candle_transformers::models::{llama, mistral};
 use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 
+use crate::adapter::Adapted;
 use crate::files::{read, refuse, safetensors};
 
 /// The network.
@@ -84,13 +87,20 @@ pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, InferenceError> {
     }
 }
 
-/// Loads from a GGUF file, or from a folder with safetensors.
-pub(crate) fn load(files: &[PathBuf]) -> Result<Loaded, InferenceError> {
-    match files {
-        [file] if file.extension().is_none_or(|extension| extension != "safetensors") => gguf(file),
-        [first, ..] => folder(first.parent().unwrap_or_else(|| Path::new(".")), files),
-        [] => Err(refuse(Path::new("."), "there are no weights")),
+/// Loads from a GGUF file, or from a folder with safetensors, these with an adapter if there is one.
+pub(crate) fn load(files: &[PathBuf], adapter: Option<&Path>) -> Result<Loaded, InferenceError> {
+    match (files, adapter) {
+        ([file], Some(adapter)) if quantised(file) => {
+            Err(refuse(adapter, "an adapter is added to the safetensors of its base, not to a GGUF file; name the base's folder, or merge the two first (tools/lora/merge.py)"))
+        }
+        ([file], None) if quantised(file) => gguf(file),
+        ([first, ..], _) => folder(first.parent().unwrap_or_else(|| Path::new(".")), files, adapter),
+        ([], _) => Err(refuse(Path::new("."), "there are no weights")),
     }
+}
+
+fn quantised(file: &Path) -> bool {
+    file.extension().is_none_or(|extension| extension != "safetensors")
 }
 
 fn gguf(path: &Path) -> Result<Loaded, InferenceError> {
@@ -119,7 +129,7 @@ fn unsigned(value: &Value) -> Option<u32> {
     value.to_u32().ok().or_else(|| value.to_u64().ok().and_then(|wide| wide.try_into().ok())).or_else(|| value.to_i32().ok().and_then(|signed| signed.try_into().ok()))
 }
 
-fn folder(folder: &Path, weights: &[PathBuf]) -> Result<Loaded, InferenceError> {
+fn folder(folder: &Path, weights: &[PathBuf], adapter: Option<&Path>) -> Result<Loaded, InferenceError> {
     let json = |name: &str| -> Result<Json, InferenceError> {
         serde_json::from_str(&read(&folder.join(name))?).map_err(|error| refuse(&folder.join(name), error))
     };
@@ -135,8 +145,13 @@ fn folder(folder: &Path, weights: &[PathBuf]) -> Result<Loaded, InferenceError> 
     let device = Device::Cpu;
     // SAFETY: the map is read while loading only; a file changed by others in that moment gives wrong numbers, no more.
     #[expect(unsafe_code, reason = "candle marks memory maps unsafe")]
-    let variables = unsafe { VarBuilder::from_mmaped_safetensors(weights, DType::F32, &device) };
-    let variables = variables.map_err(|error| refuse(folder, format!("the weights cannot be read: {error}")))?;
+    let mapped = unsafe { MmapedSafetensors::multi(weights) };
+    let mapped = mapped.map_err(|error| refuse(folder, format!("the weights cannot be read: {error}")))?;
+    let variables: Box<dyn SimpleBackend> = match adapter {
+        Some(adapter) => Box::new(Adapted::open(mapped, adapter)?),
+        None => Box::new(mapped),
+    };
+    let variables = VarBuilder::from_backend(variables, DType::F32, device.clone());
     let misfit = |error: candle_core::Error| refuse(folder, format!("the weights do not fit config.json: {error}"));
     let network = match config.get("model_type").and_then(Json::as_str).unwrap_or("unknown") {
         "mistral" => {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ajatus_candle::{CandleEmbedder, EmbedderConfig, Engine};
+use ajatus_candle::{CandleEmbedder, EmbedderConfig, Engine, Kernel, Precision};
 use ajatus_inference::{Embedder as _, InferenceError};
 use serde::Deserialize;
 
@@ -22,7 +22,11 @@ fn folder() -> PathBuf {
 }
 
 fn load() -> CandleEmbedder {
-    let config = EmbedderConfig { path: folder(), name: "all-MiniLM-L6-v2".into(), ..EmbedderConfig::default() };
+    load_with(Precision::Auto)
+}
+
+fn load_with(precision: Precision) -> CandleEmbedder {
+    let config = EmbedderConfig { path: folder(), name: "all-MiniLM-L6-v2".into(), precision, ..EmbedderConfig::default() };
     CandleEmbedder::load(config).expect("the model is there (run `tools/setup`)")
 }
 
@@ -87,28 +91,36 @@ fn refuses_what_is_not_the_model_and_says_which_file() {
 
 #[tokio::test]
 async fn our_encoder_equals_candle_and_a_text_has_the_same_bits_in_any_company() {
-    let ours = load();
     let config = EmbedderConfig { path: folder(), name: "all-MiniLM-L6-v2".into(), engine: Engine::Candle, ..EmbedderConfig::default() };
     let candle = CandleEmbedder::load(config).expect("the model is there");
-    let one = EmbedderConfig { path: folder(), name: "all-MiniLM-L6-v2".into(), threads: Some(1), ..EmbedderConfig::default() };
-    let one = CandleEmbedder::load(one).expect("the model is there");
     let words: Vec<&str> = "the cat sat on a mat and watched rain while äiti read Tampere news about 42 ferries, prices & Höyryjuna".split(' ').collect();
     let texts: Vec<String> = (0..60_usize).map(|at| (0..(at * at) % 310).map(|word| words[(word * 7 + at) % words.len()]).collect::<Vec<_>>().join(" ")).collect();
     let vectors = async |model: &CandleEmbedder, texts: &[String]| -> Vec<Vec<f32>> {
         model.embed(texts.to_vec()).await.expect("answered").into_iter().map(|vector| vector.expect("a vector")).collect()
     };
-    let together = vectors(&ours, &texts).await;
     let reference = vectors(&candle, &texts).await;
-    for ((text, ours), right) in texts.iter().zip(&together).zip(&reference) {
-        let worst = ours.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
-        assert!(worst < 1e-5, "{} bytes: candle's differs by {worst}", text.len());
-    }
-    for (at, text) in texts.iter().enumerate() {
-        assert_eq!(vectors(&ours, std::slice::from_ref(text)).await[0], together[at], "text {at} alone");
-    }
     let mut turned = texts.clone();
     turned.reverse();
-    let mut back = vectors(&one, &turned).await;
-    back.reverse();
-    assert_eq!(back, together, "another order, another number of threads");
+    for precision in [Precision::F32, Precision::Bf16] {
+        if precision == Precision::Bf16 && !Kernel::Bf16.available() {
+            let config = EmbedderConfig { path: folder(), name: "m".into(), precision, ..EmbedderConfig::default() };
+            let refused = CandleEmbedder::load(config).err().expect("refused").to_string();
+            assert!(refused.contains("does not have its instructions"), "{refused}");
+            continue;
+        }
+        let ours = load_with(precision);
+        let together = vectors(&ours, &texts).await;
+        for ((text, ours), right) in texts.iter().zip(&together).zip(&reference) {
+            let worst = ours.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
+            let (most, least) = if precision == Precision::F32 { (1e-5, 0.999_999) } else { (2e-3, 0.9999) };
+            assert!(worst < most && cosine(ours, right) >= least, "{precision:?}, {} bytes: candle's differs by {worst}, cosine {}", text.len(), cosine(ours, right));
+        }
+        for (at, text) in texts.iter().enumerate() {
+            assert_eq!(vectors(&ours, std::slice::from_ref(text)).await[0], together[at], "{precision:?}, text {at} alone");
+        }
+        let one = EmbedderConfig { path: folder(), name: "all-MiniLM-L6-v2".into(), threads: Some(1), precision, ..EmbedderConfig::default() };
+        let mut back = vectors(&CandleEmbedder::load(one).expect("the model is there"), &turned).await;
+        back.reverse();
+        assert_eq!(back, together, "{precision:?}, another order, another number of threads");
+    }
 }

@@ -1,12 +1,16 @@
 //! Functions of single numbers and rows, written so that the compiler makes vectors of them; sums in a fixed order.
 
-const LANES: usize = 16;
+/// Numbers of which the functions on rows make vectors.
+pub(super) const LANES: usize = 16;
 
-/// e to the power of x, to 2 units in the last place: Cody and Waite's reduction, Cephes' polynomial.
+/// e to the power of x, to 2 units in the last place, for x from -87 to 88: Cody and Waite's reduction, Cephes' polynomial.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
+    /// 1.5 * 2^23: a number of this size has no digits after the point, and its lowest bits are the whole number that was added.
+    const WHOLE: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, WHOLE);
+    let n = shifted - WHOLE;
     let r = n.mul_add(-0.693_359_4, x);
     let r = n.mul_add(2.121_944_4e-4, r);
     let mut p = 1.987_569_1e-4_f32;
@@ -14,9 +18,7 @@ pub(super) fn exp(x: f32) -> f32 {
         p = p.mul_add(r, coefficient);
     }
     let y = p.mul_add(r * r, r) + 1.0;
-    #[expect(clippy::cast_possible_truncation, reason = "between -126 and 127")]
-    let exponent = n as i32;
-    y * f32::from_bits(((exponent + 127).cast_unsigned()) << 23)
+    y * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
 }
 
 /// The error function, to 4e-7: the rational approximation of Eigen's and XLA's float32 erf, on [-4, 4].
@@ -42,6 +44,7 @@ pub(super) fn gelu(x: f32) -> f32 {
 }
 
 /// The sum, lane by lane and then the lanes from the first to the last.
+#[inline(always)]
 pub(super) fn sum(row: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let chunks = row.chunks_exact(LANES);
@@ -55,6 +58,7 @@ pub(super) fn sum(row: &[f32]) -> f32 {
 }
 
 /// Layer normalisation of a row, in place.
+#[inline(always)]
 pub(super) fn normalise(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
     #[expect(clippy::cast_precision_loss, reason = "a layer's width")]
     let width = row.len() as f32;
@@ -76,13 +80,14 @@ pub(super) fn normalise(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: 
 }
 
 /// Softmax of `scale` times a row, in place.
+#[inline(always)]
 pub(super) fn softmax(row: &mut [f32], scale: f32) {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = row.chunks_exact(LANES);
     let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     for chunk in chunks {
         for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane = lane.max(*value);
+            *lane = if *value > *lane { *value } else { *lane };
         }
     }
     let most = lanes.iter().copied().fold(rest, f32::max);
