@@ -18,7 +18,7 @@ use tokio::time::Instant;
 const ATTEMPTS: usize = 3;
 /// Answers of one batch that are under way at the same time.
 const AT_ONCE: usize = 4;
-/// Version of the words that stand around an extraction; another one makes other answers.
+/// Version of the words that stand around an extraction (`ajatus_inference::structured`); another one makes other answers.
 const WORDS: &str = "extract.v1";
 
 /// Why there is no answer.
