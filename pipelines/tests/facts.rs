@@ -88,6 +88,7 @@ fn ran(folder: &Path, pipeline: &Arc<Pipeline>, model: &Arc<Reader>) -> Report {
     let parts = RunParts {
         log: None,
         db: None,
+        columnar: None,
         keys: None,
         backends: Backends::from([("reader".to_owned(), Backend::Generator(Arc::clone(model) as Arc<dyn Generator>))]),
         handle: runtime.handle().clone(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Crate and what it may import of ours. The root package is free: it plugs everything together.
-const IMPORTS: [(&str, &[&str]); 11] = [
+const IMPORTS: [(&str, &[&str]); 12] = [
     ("ajatus-events", &[]),
     ("ajatus-kafka", &["ajatus-events"]),
     ("ajatus-operators", &["ajatus-events"]),
