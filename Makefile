@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/ajatus/target
 RUST = export PATH="$$(tools/rust):$$PATH"
 
-.PHONY: up test test-lora bench bench-pipelines bench-nexmark doctor setup build lint help
+.PHONY: up test test-lora bench bench-pipelines bench-nexmark bench-inference doctor setup build lint help
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -43,6 +43,11 @@ bench-pipelines: setup ## what a pipeline costs, beside bare differential, Pathw
 bench-nexmark: setup ## Nexmark queries as SQL files, every answer checked; ARGS="--rows 100000 --queries q4,q5"
 	@$(RUST); cargo build --locked -p ajatus -p ajatus-benches --bin ajatus --bin ajatus-benches
 	@"$(CARGO_TARGET_DIR)/debug/ajatus-benches" nexmark $(ARGS)
+
+bench-inference: setup ## texts embedded a second, beside candle and ONNX Runtime; ARGS="--runs 5 --json"
+	@benches/peers/inference/setup || echo "bench-inference: going on without ONNX Runtime"
+	@$(RUST); cargo build --locked -p ajatus -p ajatus-benches --bin ajatus-benches
+	@"$(CARGO_TARGET_DIR)/debug/ajatus-benches" inference $(ARGS)
 
 doctor: build ## checks every part
 	@"$(CARGO_TARGET_DIR)/debug/ajatus" doctor

@@ -67,8 +67,8 @@ insert into facts select * from rule_facts union all select * from model_facts;
 -- {"user_id": "aino", "turn": "1", "source": "rules", "attribute": "age", "value": "34", "about": "self", "polarity": "holds", "confidence": 85, "span_start": 0, "span_end": 7, "rule": "en.age.bare", "version": "rules.1"}
 -- given interactions
 -- {"user_id": "aino", "id": "1", "role": "user", "occurred_at": "2026-03-04T12:00:00Z", "text": "I swim tomorrow."}
--- {"user_id": "aino", "id": "2", "role": "user", "occurred_at": "2026-12-31T12:00:00Z", "text": "Lennän huomenna."}
+-- {"user_id": "aino", "id": "2", "role": "user", "occurred_at": "2026-12-31T12:00:00Z", "text": "Lennän huomenna Roomaan."}
 -- {"user_id": "aino", "id": "3", "role": "user", "occurred_at": "2026-12-31T12:00:00Z", "text": "Muutin eilen Ouluun"}
 -- expect facts
--- {"user_id": "aino", "turn": "2", "source": "rules", "attribute": "plan", "value": "Lennän", "about": "self", "polarity": "holds", "confidence": 85, "valid_from": "2027-01-01T00:00:00Z", "valid_to": "2027-01-02T00:00:00Z", "span_start": 0, "span_end": 16, "rule": "fi.aikeet.menen", "version": "rules.1"}
+-- {"user_id": "aino", "turn": "2", "source": "rules", "attribute": "plan", "value": "Lennän Roomaan", "about": "self", "polarity": "holds", "confidence": 85, "valid_from": "2027-01-01T00:00:00Z", "valid_to": "2027-01-02T00:00:00Z", "span_start": 0, "span_end": 24, "rule": "fi.aikeet.menen", "version": "rules.1"}
 -- {"user_id": "aino", "turn": "3", "source": "rules", "attribute": "home", "value": "Oulu", "about": "self", "polarity": "holds", "confidence": 90, "valid_from": "2026-12-30T00:00:00Z", "span_start": 0, "span_end": 19, "rule": "fi.koti.muutin_aika", "version": "rules.1"}

@@ -30,7 +30,7 @@ fn extract_refuses_what_it_cannot_read() {
     let file = ajatus.file("bad.txt", b"I live in \xff").display().to_string();
     for (arguments, code, said) in [
         (vec!["extract", "  ", "--rules-only"], 2, "the text is empty"),
-        (vec!["extract", "--rules-only"], 2, "--file"),
+        (vec!["extract", "--rules-only"], 2, "<TEXT>"),
         (vec!["extract", "I live in Oulu", "--rules-only", "--said-at", "soon"], 2, "neither a day"),
         (vec!["extract", "--file", &file, "--rules-only"], 5, "not UTF-8 from byte 10"),
         (vec!["extract", "--file", "/nowhere/at/all", "--rules-only"], 5, "cannot be read"),

@@ -11,6 +11,7 @@ mod batcher;
 mod checksum;
 mod error;
 mod generate;
+mod inference;
 mod model;
 mod nexmark;
 mod process;
@@ -34,7 +35,8 @@ usage: ajatus-benches COMMAND
         [--data FOLDER] [--limit-seconds N]
   nexmark expect|check QUERY --data FOLDER [--file FILE]
   model [--rows N] [--batch N] [--in-flight N] [--service-ms MS] [--epoch-rows N]
-  batcher [--callers N] [--runs R] [--threads T] [--json]";
+  batcher [--callers N] [--runs R] [--threads T] [--json]
+  inference [--texts N] [--runs R] [--seed S] [--model FOLDER] [--python PROGRAM] [--benches FOLDER] [--json]";
 
 fn main() -> ExitCode {
     match run() {
@@ -65,6 +67,7 @@ fn run() -> Result<(), BenchError> {
         "nexmark" => nexmark::command(arguments),
         "model" => model::command(arguments),
         "batcher" => batcher::command(arguments),
+        "inference" => inference::command(arguments),
         other => Err(BenchError::Usage(format!("there is no command {other:?}"))),
     }
 }

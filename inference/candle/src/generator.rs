@@ -8,6 +8,7 @@ use ajatus_inference::{
     ChatMessage, FinishReason, GenerateEvent, GenerateRequest, GenerateStream, Generator, InferenceError, ModelIdentity,
 };
 use async_trait::async_trait;
+use candle_core::Tensor;
 use tokenizers::Tokenizer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -77,7 +78,7 @@ impl CandleGenerator {
         let weights = files(&config.path)?;
         let identity = identify(&config.name, &weights, config.adapter.as_deref(), config.weights.as_deref())?;
         let Loaded { network, tokenizer, template, ends, context, adds_special } = load(&weights, config.adapter.as_deref())?;
-        let context = config.context_tokens.map_or(context, |wanted| wanted.clamp(16, context));
+        let context = config.context_tokens.map_or(context, |wanted| wanted.clamp(context.min(16), context));
         let words = Arc::new(Words { tokenizer, template, ends, adds_special, context });
         let pool = pool("chat", threads(config.threads))?;
         let (jobs, inbox) = sync_channel(QUEUE);
@@ -162,7 +163,8 @@ fn run(mut network: Network, words: &Words, pool: &rayon::ThreadPool, inbox: &Re
             Asked::Answer(job) => job,
             Asked::Scores(tokens, told) => {
                 // One who left hears nothing.
-                told.send(pool.install(|| scores(&mut network, &tokens))).ok();
+                let found = pool.install(|| scores(&mut network, &tokens, || told.is_closed()));
+                told.send(found).ok();
                 continue;
             }
         };
@@ -179,11 +181,29 @@ fn run(mut network: Network, words: &Words, pool: &rayon::ThreadPool, inbox: &Re
     }
 }
 
-fn scores(network: &mut Network, tokens: &[u32]) -> Result<Vec<Vec<f32>>, InferenceError> {
+/// Scores that are numbers: weights that hold none give none, and the word drawn of these would be no answer.
+fn sound(logits: Tensor) -> Result<Tensor, InferenceError> {
+    let sum: f32 = logits.sum_all().and_then(|sum| sum.to_scalar()).map_err(broken)?;
+    if sum.is_finite() { Ok(logits) } else { Err(broken("its scores are no numbers; are the weights damaged, or made for another configuration?")) }
+}
+
+fn scores(network: &mut Network, tokens: &[u32], left: impl Fn() -> bool) -> Result<Vec<Vec<f32>>, InferenceError> {
     network.clear().map_err(broken)?;
+    let mut scores: Vec<Vec<f32>> = Vec::with_capacity(tokens.len());
     // A token at a time: the networks give the scores after the last one only.
-    let each = tokens.iter().enumerate().map(|(position, token)| network.forward(&[*token], position).and_then(|logits| logits.to_vec1()));
-    each.collect::<candle_core::Result<_>>().map_err(|error| InferenceError::Input { reason: format!("they cannot be scored: {error}") })
+    for (position, token) in tokens.iter().enumerate() {
+        if left() {
+            return Err(broken("the caller has left"));
+        }
+        if scores.first().is_some_and(|row| *token as usize >= row.len()) {
+            return Err(InferenceError::Input { reason: format!("token {token} is not one of this model's") });
+        }
+        let found = network.forward(&[*token], position);
+        // Of the first token it is not known before whether the model has it.
+        let found = found.map_err(|error| if position == 0 { InferenceError::Input { reason: format!("they cannot be scored: {error}") } } else { broken(error) })?;
+        scores.push(sound(found)?.to_vec1().map_err(broken)?);
+    }
+    Ok(scores)
 }
 
 type Event = Result<GenerateEvent, InferenceError>;
@@ -198,7 +218,7 @@ fn answer(network: &mut Network, words: &Words, job: &Job) -> Result<Option<Even
         if job.events.is_closed() {
             return Ok(None);
         }
-        logits = Some(network.forward(run, position).map_err(broken)?);
+        logits = Some(sound(network.forward(run, position).map_err(broken)?)?);
         position += run.len();
     }
     let mut logits = logits.ok_or_else(|| InferenceError::Input { reason: "the prompt is empty".to_owned() })?;
@@ -227,7 +247,7 @@ fn answer(network: &mut Network, words: &Words, job: &Job) -> Result<Option<Even
             return Ok(None);
         }
         if text.tokens().len() < most {
-            logits = network.forward(&[token], position).map_err(broken)?;
+            logits = sound(network.forward(&[token], position).map_err(broken)?)?;
             position += 1;
         }
     }

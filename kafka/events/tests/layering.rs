@@ -23,7 +23,7 @@ const IMPORTS: [(&str, &[&str]); 12] = [
     // Never the pipelines: the loop is closed by data, not by code.
     ("ajatus-serving", &["ajatus-events", "ajatus-kafka", "ajatus-inference", "ajatus-memory"]),
     // Yardsticks run the program from outside; what has no outside (the batcher, a slow model in a pipeline) they call.
-    ("ajatus-benches", &["ajatus-inference", "ajatus-pipelines", "ajatus-sql"]),
+    ("ajatus-benches", &["ajatus-candle", "ajatus-inference", "ajatus-pipelines", "ajatus-sql"]),
 ];
 
 /// Heavy dependency and the crates that may name it.
