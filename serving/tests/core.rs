@@ -298,6 +298,7 @@ async fn survives_bodies_that_are_none_and_says_what_was_wrong() {
         (raw("application/json", b"{\"model\": \"\xff\xfe\"}".to_vec()), 400),
         (raw("application/json", b"[[[[[[".repeat(100)), 400),
         (raw("text/plain", b"{}".to_vec()), 415),
+        (raw("application/json", vec![b' '; 17 << 20]), 413),
         (world.http.get(&url), 405),
         (world.http.delete(format!("{}/v1/models", world.base)), 405),
         (world.http.get(format!("{}/v2/nothing", world.base)), 404),
@@ -308,14 +309,6 @@ async fn survives_bodies_that_are_none_and_says_what_was_wrong() {
         assert_eq!(status.as_u16(), expected, "{body}");
         assert!(body["error"]["message"].is_string() && body["error"]["type"] == "invalid_request_error", "{body}");
     }
-    // Too large by its own word: the answer comes before the body, so none is sent. (A client that is still sending may see the connection close instead.)
-    let mut stream = tokio::net::TcpStream::connect(world.base.trim_start_matches("http://")).await.expect("connected");
-    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", 17 << 20);
-    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.expect("sent");
-    let mut answer = vec![0; 12];
-    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut answer).await.expect("an answer");
-    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 413");
-    drop(stream);
     let (status, body) = world.chat(json!({"messages": [{"role": "user", "content": "panic"}]})).await;
     assert_eq!((status.as_u16(), &body["error"]["type"]), (500, &json!("server_error")), "{body}");
     let (status, _) = world.chat(json!({})).await;
