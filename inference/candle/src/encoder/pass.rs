@@ -30,8 +30,11 @@ pub(super) fn room<T: Clone + Default>(of: &mut Vec<T>, count: usize) -> &mut [T
 /// Vectors of texts, given as tokens: the mean over the tokens, made length 1.
 ///
 /// # Errors
-/// A token that the model does not have, or a text that is longer than its positions.
+/// A token that the model does not have, a text that is longer than its positions, or one without a token.
 pub(super) fn embed<S: Set>(set: S, weights: &Weights, texts: &[&[u32]], scratch: &mut Scratch) -> Result<Vec<Vec<f32>>, String> {
+    if texts.iter().any(|text| text.is_empty()) {
+        return Err("a text has no tokens, not even those that open and close it; does the tokenizer belong to this model?".to_owned());
+    }
     let rows: usize = texts.iter().map(|text| text.len()).sum();
     let (width, narrow, inner) = (weights.width, weights.width / S::PER_CELL, weights.inner / S::PER_CELL);
     // The parts are borrowed apart, so that a product can read one and write another.

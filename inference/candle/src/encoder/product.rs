@@ -144,9 +144,22 @@ fn multiply<S: Set>(rows: usize, at: Places) {
     }
 }
 
+/// Does something for each row of a tile, written out: a loop keeps the sums in registers only where the compiler unrolls it, and a build that checks
+/// arithmetic does not.
+macro_rules! each_row {
+    ($rows:ident, $row:ident, $body:block) => {
+        each_row!(@ $rows, $row, $body, 0 1 2 3 4 5 6 7 8 9 10 11)
+    };
+    (@ $rows:ident, $row:ident, $body:block, $($number:literal)+) => {
+        $(if $number < $rows {
+            let $row = $number;
+            $body
+        })+
+    };
+}
+
 #[inline(always)]
 #[expect(unsafe_code, reason = "vector instructions take addresses; the product checks every slice's length before")]
-#[expect(clippy::needless_range_loop, reason = "rows of sums are told by their number, and unrolled")]
 fn tile<S: Set, const R: usize>(at: Places) {
     // SAFETY: called within `Set::run`, by `Product` alone. It has checked that there are R rows of `depth` cells at `left`, `depth` rows of COLUMNS cells
     // at `right`, COLUMNS numbers at `bias` if that is not null, and room for R rows of COLUMNS numbers at `out`; COLUMNS is a multiple of two vectors.
@@ -154,23 +167,28 @@ fn tile<S: Set, const R: usize>(at: Places) {
         for from in (0..COLUMNS).step_by(2 * S::LANES) {
             let mut sums = [[S::zero(); 2]; R];
             if !at.bias.is_null() {
-                let bias = [S::load(at.bias.add(from)), S::load(at.bias.add(from + S::LANES))];
+                let bias = [S::load(at.bias.wrapping_add(from)), S::load(at.bias.wrapping_add(from + S::LANES))];
                 sums = [bias; R];
             }
-            let right = at.right.add(from);
-            for step in 0..at.depth {
-                let columns = [S::cells(right.add(step * COLUMNS)), S::cells(right.add(step * COLUMNS + S::LANES))];
-                for row in 0..R {
-                    let cell = S::spread(at.left.add(row * at.left_stride + step));
+            let mut right = at.right.wrapping_add(from);
+            let mut left: [*const u32; R] = std::array::from_fn(|row| at.left.wrapping_add(row * at.left_stride));
+            let end = right.wrapping_add(at.depth * COLUMNS);
+            // Addresses that go on, rather than numbers that are added up: a build that checks arithmetic has none to check here.
+            while right != end {
+                let columns = [S::cells(right), S::cells(right.wrapping_add(S::LANES))];
+                each_row!(R, row, {
+                    let cell = S::spread(left[row]);
                     sums[row][0] = S::step(sums[row][0], cell, columns[0]);
                     sums[row][1] = S::step(sums[row][1], cell, columns[1]);
-                }
+                    left[row] = left[row].wrapping_add(1);
+                });
+                right = right.wrapping_add(COLUMNS);
             }
-            for row in 0..R {
-                let out = at.out.add(row * at.out_stride + from);
+            each_row!(R, row, {
+                let out = at.out.wrapping_add(row * at.out_stride + from);
                 S::store(out, sums[row][0]);
-                S::store(out.add(S::LANES), sums[row][1]);
-            }
+                S::store(out.wrapping_add(S::LANES), sums[row][1]);
+            });
         }
     }
 }

@@ -149,6 +149,7 @@ fn refuses_what_it_cannot_compute_and_weights_that_are_no_numbers() {
     let mut scratch = Scratch::default();
     assert!(encoder.embed(&[&[50]], &mut scratch).expect_err("no such token").contains("tokenizer"));
     assert!(encoder.embed(&[&[1; 601]], &mut scratch).expect_err("too long").contains("601 tokens"));
+    assert!(encoder.embed(&[&[1], &[]], &mut scratch).expect_err("nothing to average").contains("no tokens"));
     assert!(encoder.embed(&[], &mut scratch).expect("nothing").is_empty());
     assert!(Encoder::fits(&config));
     assert!(!Encoder::fits(&Config { hidden_act: HiddenAct::Relu, ..config.clone() }));

@@ -3,11 +3,26 @@
 
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::{
-    __m256, __m512, __m512bh, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_dpbf16_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m256, __m512, __m512bh, _mm_load_ss, _mm256_broadcastss_ps, _mm256_fmadd_ps, _mm256_maskload_ps, _mm256_set1_epi32, _mm256_setzero_ps, _mm256_storeu_ps,
+    _mm512_broadcastss_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_maskz_loadu_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 use super::{Set, Work, bf16, narrow_f32};
+
+/// Reads 16 numbers that may lie anywhere. With a mask that takes all of them it is a plain read; the function without a mask goes through the
+/// standard library's own copy, which a build that checks preconditions checks each time, in the innermost loop.
+#[inline(always)]
+unsafe fn load_16(from: *const f32) -> __m512 {
+    // SAFETY: the caller gives the address of 16 numbers, within `run` of a set that has these instructions.
+    unsafe { _mm512_maskz_loadu_ps(u16::MAX, from) }
+}
+
+/// Reads 8 numbers that may lie anywhere; as [`load_16`].
+#[inline(always)]
+unsafe fn load_8(from: *const f32) -> __m256 {
+    // SAFETY: the caller gives the address of 8 numbers, within `run` of a set that has these instructions.
+    unsafe { _mm256_maskload_ps(from, _mm256_set1_epi32(-1)) }
+}
 
 /// Defines an instruction set whose values are made by [`Set::detect`] alone, and the parts that differ in nothing but their vectors.
 macro_rules! set {
@@ -72,12 +87,12 @@ macro_rules! set {
 set! {
     /// `bf16` in 512-bit vectors.
     Bf16, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16", ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16"], rows 12, lanes 16, per cell 2,
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps;
+    __m512, _mm512_setzero_ps, load_16, _mm512_storeu_ps;
 
     #[inline(always)]
     unsafe fn spread(from: *const u32) -> __m512 {
         // SAFETY: the caller gives the address of a cell; its bits are passed on, whatever number they would be.
-        unsafe { _mm512_set1_ps(from.cast::<f32>().read()) }
+        unsafe { _mm512_broadcastss_ps(_mm_load_ss(from.cast())) }
     }
 
     #[inline(always)]
@@ -104,12 +119,12 @@ set! {
 set! {
     /// `f32` in 512-bit vectors.
     Avx512, "avx512f,avx512bw,avx512dq,avx512vl", ["avx512f", "avx512bw", "avx512dq", "avx512vl"], rows 12, lanes 16, per cell 1,
-    __m512, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps;
+    __m512, _mm512_setzero_ps, load_16, _mm512_storeu_ps;
 
     #[inline(always)]
     unsafe fn spread(from: *const u32) -> __m512 {
         // SAFETY: the caller gives the address of a cell.
-        unsafe { _mm512_set1_ps(from.cast::<f32>().read()) }
+        unsafe { _mm512_broadcastss_ps(_mm_load_ss(from.cast())) }
     }
 
     #[inline(always)]
@@ -132,12 +147,12 @@ set! {
 set! {
     /// `f32` in 256-bit vectors.
     Avx2, "avx2,fma", ["avx2", "fma"], rows 6, lanes 8, per cell 1,
-    __m256, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps;
+    __m256, _mm256_setzero_ps, load_8, _mm256_storeu_ps;
 
     #[inline(always)]
     unsafe fn spread(from: *const u32) -> __m256 {
         // SAFETY: the caller gives the address of a cell.
-        unsafe { _mm256_broadcast_ss(&*from.cast::<f32>()) }
+        unsafe { _mm256_broadcastss_ps(_mm_load_ss(from.cast())) }
     }
 
     #[inline(always)]
