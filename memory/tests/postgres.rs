@@ -250,7 +250,15 @@ async fn what_follows_work_dropped_at_any_point_is_committed() {
     let mut outside = sqlx::PgConnection::connect(&test.url).await.expect("connected");
     let (mut progress, mut unfinished) = (state.progress, 0);
     for polls in 1..60_u32 {
-        let change = EpochDelta { upserts: vec![row(&test, user, polls, "hei").await], ..delta(state.generation, progress + 1) };
+        // Everything that an epoch may do: each statement is a place to be dropped at, also where the server answers at once.
+        let change = EpochDelta {
+            upserts: vec![row(&test, user, polls, "hei").await],
+            deletes: vec![InteractionKey { user_id: user, id: InteractionId(Uuid::from_u128(900)) }],
+            activity_reset: true,
+            activity: vec![ActivityRow { user_id: user, user_turns: 1, assistant_turns: 0, other_turns: 0, first_at: noon(), last_at: noon() }],
+            outbox: vec![OutboxRow { topic: "memory-changes".into(), partition: 0, key: b"a".to_vec(), value: None }],
+            ..delta(state.generation, progress + 1)
+        };
         match drop_after(polls as usize, db.apply_epoch(&change)).await {
             None => unfinished += 1,
             Some(applied) => drop(applied.expect("applied")),
@@ -263,8 +271,7 @@ async fn what_follows_work_dropped_at_any_point_is_committed() {
         assert_eq!(seen.0, i64::from(polls), "not committed after work dropped at poll {polls}");
         progress = db.positions("companion").await.expect("read").0;
     }
-    // How often a future waits depends on how fast the server answers.
-    assert!(unfinished > 2, "{unfinished}: the drops must meet the work at several points");
+    assert!(unfinished > 5, "{unfinished}: the drops must meet the work at many points");
 }
 
 #[tokio::test]
