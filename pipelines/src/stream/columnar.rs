@@ -1,8 +1,8 @@
 //! Datasets of columns (Lance), as sources and as sinks.
 //!
 //! Who knows their files plugs in a [`Columnar`]. Holds always: every version of a sink's dataset has whole epochs, and says which one is
-//! its last; every run of one ledger reads the same version of a source. Not promised: a version for each epoch: what about a second, or
-//! a thousand rows, brings in is one commit. After a crash: the epochs behind the last commit are told again.
+//! its last; every run of one ledger reads the same version of a source. Not promised: a version for each epoch: what five seconds, or a
+//! thousand rows, bring in is one commit. After a crash: the epochs behind the last commit are told again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
