@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::port::{ChatMessage, ChatRole, InferenceError};
 
+/// What stands between two turns of one speaker, which are one message to a model: what it is trained on is joined as what it is asked.
+pub const BETWEEN_TURNS: &str = "\n";
+
 const CHAT: &str = include_str!("../prompts/chat.v1.jinja");
 
 /// One memory as the model reads it.
@@ -105,7 +108,7 @@ impl ChatPrompt {
             match messages.last_mut() {
                 // Two turns of one speaker in a row become one: templates want them to alternate.
                 Some(last) if last.role == message.role => {
-                    last.content.push('\n');
+                    last.content.push_str(BETWEEN_TURNS);
                     last.content.push_str(&message.content);
                 }
                 _ => messages.push(message),

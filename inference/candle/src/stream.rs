@@ -54,9 +54,15 @@ impl<'a> TextStream<'a> {
         Ok(self.release())
     }
 
-    /// The end: what was held back.
-    pub(crate) fn finish(self) -> String {
-        self.held
+    /// The end: what was held back, without a character whose bytes never came.
+    pub(crate) fn finish(mut self) -> String {
+        // Tokens that were read and cannot be decoded bring no text.
+        let text = self.tokenizer.decode(&self.tokens[self.from..], true).unwrap_or_default();
+        self.held.push_str(text.get(self.seen..).unwrap_or_default().trim_end_matches('\u{fffd}'));
+        match self.release() {
+            Grown::Stopped(text) => text,
+            Grown::Text(text) => text + &self.held,
+        }
     }
 
     fn release(&mut self) -> Grown {
@@ -90,5 +96,34 @@ mod tests {
         assert_eq!(overlap("abc", "x"), 0);
         assert_eq!(overlap("ä", "äö"), 2);
         assert_eq!(overlap("", "x"), 0);
+    }
+
+    #[test]
+    fn the_end_gives_whole_characters_that_came_with_the_bytes_of_one_that_did_not() {
+        // Bytes as byte-level vocabularies write them: the third word is "a" and the first byte of a letter of two.
+        let vocabulary = r#"{"a": 0, "Ã": 1, "aÃ": 2, "¤": 3}"#;
+        let text = format!(
+            r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "post_processor": null,
+                "pre_tokenizer": {{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}},
+                "decoder": {{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}},
+                "model": {{"type": "BPE", "vocab": {vocabulary}, "merges": []}}}}"#
+        );
+        let tokenizer = Tokenizer::from_bytes(text.as_bytes()).expect("a tokenizer");
+        let told = |stops: &[&str], tokens: &[u32]| {
+            let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
+            let mut stream = TextStream::new(&tokenizer, &stops);
+            let mut said = String::new();
+            for token in tokens {
+                match stream.push(*token).expect("decoded") {
+                    Grown::Text(text) => said.push_str(&text),
+                    Grown::Stopped(text) => return said + &text,
+                }
+            }
+            said + &stream.finish()
+        };
+        assert_eq!(told(&[], &[0, 2, 3]), "aaä");
+        assert_eq!(told(&[], &[0, 2]), "aa", "the second letter came with half of the third");
+        assert_eq!(told(&["aa"], &[0, 2]), "", "and a stop text is one at the end too");
+        assert_eq!(told(&[], &[0, 1]), "a");
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use ajatus_events::Role;
+use ajatus_inference::prompt::BETWEEN_TURNS;
 use ajatus_memory::postgres::Memory;
 use ajatus_pipelines::{TrainingConversation, TrainingMessage};
 use regex::Regex;
@@ -64,7 +65,7 @@ pub(super) fn chat(turns: Vec<Memory>, system: Option<&str>, name: &dyn Fn(&str)
                 (Role::Other, _) => counts.others += 1,
                 _ if words.is_empty() => counts.silent += 1,
                 (role, Some((last, text, count))) if *last == role => {
-                    text.push_str("\n\n");
+                    text.push_str(BETWEEN_TURNS);
                     text.push_str(words);
                     *count += 1;
                 }
@@ -148,7 +149,7 @@ mod tests {
         ];
         let (conversations, counts, addresses) = chat(turns, Some("Be kind."), &name);
         assert_eq!(conversations.len(), 2);
-        assert_eq!(said(&conversations[0]), [("system", "Be kind."), ("user", "Hei.\n\na cat"), ("assistant", "Hei hei.")]);
+        assert_eq!(said(&conversations[0]), [("system", "Be kind."), ("user", "Hei.\na cat"), ("assistant", "Hei hei.")]);
         assert_eq!(said(&conversations[1]), [("system", "Be kind."), ("user", "My mail is [mail address], yours?"), ("assistant", "None.")]);
         assert_eq!(conversations[0].conversation, conversations[1].conversation);
         assert_eq!(counts, Counts { users: 1, conversations: 2, messages: 4, others: 1, silent: 1, unanswered: 3 });
