@@ -268,9 +268,7 @@ mod tests {
 
     #[test]
     fn every_table_of_the_migrations_is_the_platforms_or_a_pipelines() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
-        let files = std::fs::read_dir(folder).expect("the migrations").map(|entry| entry.expect("an entry").path());
-        let text: String = files.filter(|path| path.extension().is_some_and(|ending| ending == "sql")).map(|path| std::fs::read_to_string(path).expect("a migration")).collect();
+        let text: String = sqlx::migrate!("../migrations").iter().map(|migration| migration.sql.as_str()).collect();
         let made: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("create table ")?.split([' ', '(']).next()).collect();
         assert!(made.len() > 10, "{made:?}");
         for table in made {
