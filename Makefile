@@ -44,10 +44,11 @@ bench-nexmark: setup ## Nexmark queries as SQL files, every answer checked; ARGS
 	@$(RUST); cargo build --locked -p ajatus -p ajatus-benches --bin ajatus --bin ajatus-benches
 	@"$(CARGO_TARGET_DIR)/debug/ajatus-benches" nexmark $(ARGS)
 
-bench-inference: setup ## texts embedded a second, beside candle and ONNX Runtime; ARGS="--runs 5 --json"
-	@benches/peers/inference/setup || echo "bench-inference: going on without ONNX Runtime"
-	@$(RUST); cargo build --locked -p ajatus -p ajatus-benches --bin ajatus-benches
+bench-inference: setup ## texts embedded a second beside ONNX Runtime, tokens beside llama.cpp; ARGS="--runs 5 --json"
+	@benches/peers/inference/setup || echo "bench-inference: going on without the peers"
+	@$(RUST); cargo build --locked -p ajatus -p ajatus-benches --bin ajatus --bin ajatus-benches
 	@"$(CARGO_TARGET_DIR)/debug/ajatus-benches" inference $(ARGS)
+	@"$(CARGO_TARGET_DIR)/debug/ajatus-benches" generation $(ARGS)
 
 doctor: build ## checks every part
 	@"$(CARGO_TARGET_DIR)/debug/ajatus" doctor

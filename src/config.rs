@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ajatus_candle::Precision;
+use ajatus_candle::{Device, Precision};
 use serde::Deserialize;
 
 use crate::cli::Global;
@@ -113,6 +113,15 @@ pub(crate) struct Model {
     /// Most tokens of prompt and answer. Default: what the model's file says, at most 8192.
     #[serde(default)]
     pub(crate) context_tokens: Option<usize>,
+    /// Where the model in this process is computed: "cpu", "cuda", "cuda:1". Default the processor.
+    #[serde(default)]
+    pub(crate) device: Device,
+    /// Answers that the chat model in this process gives at once; more wait. Default 8.
+    #[serde(default)]
+    pub(crate) sequences: Option<usize>,
+    /// MiB of keys and values that these keep at most; one answer is begun whatever it needs. Default 2048.
+    #[serde(default)]
+    pub(crate) cache_mib: Option<usize>,
     /// A server with the interface of vLLM, asked first. Default none.
     #[serde(default)]
     pub(crate) vllm: Option<Vllm>,
@@ -298,6 +307,9 @@ impl Default for Models {
                 precision: None,
                 threads: None,
                 context_tokens: None,
+                device: Device::Cpu,
+                sequences: None,
+                cache_mib: None,
                 vllm: None,
                 ollama: None,
                 local: true,
@@ -310,6 +322,9 @@ impl Default for Models {
                 precision: None,
                 threads: None,
                 context_tokens: None,
+                device: Device::Cpu,
+                sequences: None,
+                cache_mib: None,
                 vllm: None,
                 ollama: None,
                 local: true,
@@ -506,6 +521,8 @@ impl Config {
         }
         for (key, model) in [("models.embedding", &self.models.embedding), ("models.chat", &self.models.chat)] {
             within(&format!("{key}.threads"), model.threads.unwrap_or(1), 1, 1024)?;
+            within(&format!("{key}.sequences"), model.sequences.unwrap_or(1), 1, 1024)?;
+            within(&format!("{key}.cache_mib"), model.cache_mib.unwrap_or(1), 1, 1 << 24)?;
             if let Some(weights) = &model.weights
                 && (weights.len() != 16 || !weights.bytes().all(|byte| byte.is_ascii_hexdigit()))
             {

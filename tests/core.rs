@@ -80,7 +80,7 @@ async fn it_keeps_the_promises_of_a_vllm_backend() {
     generator.probe().await.expect("there");
     assert_eq!(generator.model().id(), "SmolLM2-135M-Instruct@5f4fa13bfc6dd4a9", "it says which weights it serves");
     let context = generator.context_tokens();
-    let facts = Facts { question: "What is the capital of France?", says: Some("The capital of France is Paris."), long: "Tell me a long story.", counts: true, context };
+    let facts = Facts { question: "What is the capital of Finland?", says: Some("The capital of Finland is Helsinki."), long: "Tell me a long story.", counts: true, context };
     generates(Arc::new(generator), &facts, || 0).await;
     embeds(Arc::new(VllmEmbedder::new(core.server(), VllmConfig::default(), 384, 256)), 384).await;
     core.stop();
@@ -113,12 +113,12 @@ async fn two_instances_serve_each_other_and_the_death_of_one_is_not_noticed() {
     // Each asks the other, which answers by itself.
     for core in [&first, &second] {
         let (chat, vectors) = (VllmGenerator::new(core.server(), VllmConfig::default()), VllmEmbedder::new(core.server(), VllmConfig::default(), 384, 256));
-        let whole = answer(&chat, request("What is the capital of France?", 40)).await.expect("an answer");
-        assert_eq!(whole.text(), "The capital of France is Paris.");
+        let whole = answer(&chat, request("What is the capital of Finland?", 40)).await.expect("an answer");
+        assert_eq!(whole.text(), "The capital of Finland is Helsinki.");
         assert_eq!(vectors.embed(vec!["a cat".into()]).await.expect("answered").len(), 1);
     }
     let ask = |core: &Core| {
-        let body = json!({"model": "SmolLM2-135M-Instruct", "messages": [{"role": "user", "content": "What is the capital of France?"}], "temperature": 0});
+        let body = json!({"model": "SmolLM2-135M-Instruct", "messages": [{"role": "user", "content": "What is the capital of Finland?"}], "temperature": 0});
         reqwest::Client::new().post(format!("{}/v1/chat/completions", core.address)).json(&body).send()
     };
     let embed = |core: &Core| {
@@ -133,7 +133,7 @@ async fn two_instances_serve_each_other_and_the_death_of_one_is_not_noticed() {
         }
     }
     let body: Value = ask(&first).await.expect("an answer").json().await.expect("JSON");
-    assert_eq!(body["choices"][0]["message"]["content"], "The capital of France is Paris.", "{body}");
+    assert_eq!(body["choices"][0]["message"]["content"], "The capital of Finland is Helsinki.", "{body}");
     let vector: Value = embed(&first).await.expect("an answer").json().await.expect("JSON");
     assert_eq!((answered(&first, "chat").await, answered(&first, "embedding").await), ((1.0, 0.0), (1.0, 0.0)));
 
@@ -142,7 +142,7 @@ async fn two_instances_serve_each_other_and_the_death_of_one_is_not_noticed() {
     let mut second = second;
     second.child.wait().expect("it ends");
     let body: Value = ask(&first).await.expect("an answer").json().await.expect("JSON");
-    assert_eq!(body["choices"][0]["message"]["content"], "The capital of France is Paris.", "{body}");
+    assert_eq!(body["choices"][0]["message"]["content"], "The capital of Finland is Helsinki.", "{body}");
     let again: Value = embed(&first).await.expect("an answer").json().await.expect("JSON");
     let components = |body: &Value| -> Vec<f64> { body["data"][0]["embedding"].as_array().expect("a vector").iter().map(|value| value.as_f64().expect("a number")).collect() };
     let worst = components(&vector).iter().zip(components(&again)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -165,7 +165,7 @@ fn a_pipeline_asks_a_server_that_speaks_this_interface_and_gets_what_the_model_i
              insert into seen select id, vector, generate(words, text) from embedded;\n"
         )
     };
-    ajatus.file("notes.jsonl", b"{\"id\":1,\"text\":\"What is the capital of France?\"}\n{\"id\":2,\"text\":\"Name a colour.\"}\n");
+    ajatus.file("notes.jsonl", b"{\"id\":1,\"text\":\"What is the capital of Finland?\"}\n{\"id\":2,\"text\":\"Name a colour.\"}\n");
     let run = |name: &str, provider: &str| -> Vec<Value> {
         let file = ajatus.file(&format!("{name}.sql"), sql(provider).as_bytes()).display().to_string();
         ajatus.json(&["pipeline", "run", &file, "--state", name]);

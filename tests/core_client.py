@@ -15,11 +15,11 @@ assert set(models) == {"SmolLM2-135M-Instruct", "all-MiniLM-L6-v2"}, models
 assert client.models.retrieve("SmolLM2-135M-Instruct").owned_by == "ajatus"
 CHAT, EMBEDDING = "SmolLM2-135M-Instruct", "all-MiniLM-L6-v2"
 
-question = [{"role": "user", "content": "What is the capital of France?"}]
+question = [{"role": "user", "content": "What is the capital of Finland?"}]
 greedy = {"model": CHAT, "messages": question, "temperature": 0, "max_tokens": 40}
 whole = client.chat.completions.create(**greedy)
 text = whole.choices[0].message.content
-assert text == "The capital of France is Paris.", text
+assert text == "The capital of Finland is Helsinki.", text
 assert whole.choices[0].finish_reason == "stop" and whole.object == "chat.completion"
 assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens > 20, whole.usage
 
@@ -36,8 +36,8 @@ assert usage == whole.usage, (usage, whole.usage)
 
 short = client.chat.completions.create(**{**greedy, "max_tokens": None, "max_completion_tokens": 3})
 assert short.choices[0].finish_reason == "length" and short.usage.completion_tokens == 3, short
-stopped = client.chat.completions.create(**greedy, stop=["Paris", "Lyon"], seed=7, user="aino")
-assert stopped.choices[0].message.content == "The capital of France is ", stopped
+stopped = client.chat.completions.create(**greedy, stop=["Helsinki", "Lyon"], seed=7, user="aino")
+assert stopped.choices[0].message.content == "The capital of Finland is ", stopped
 
 # Left in the middle: the next question is answered at once all the same.
 stream = client.chat.completions.create(**{**greedy, "messages": [{"role": "user", "content": "Count to a thousand."}], "max_tokens": 1500}, stream=True)

@@ -1,7 +1,7 @@
-//! How many texts a second does the encoder in this process embed, beside candle's own and ONNX Runtime?
+//! How many texts a second does the encoder in this process embed, beside candle's own, ONNX Runtime and sentence-transformers?
 //!
 //! The same 2,000 texts for all (5 to 240 tokens, 47 in the mean, from a seed), two threads, each contender a process of its own, one after
-//! the other in rounds; the least of the runs counts. Ours is charged for tokenising, the others are not. Vectors are compared: a figure is
+//! the other in rounds; the least of the runs counts. Ours and sentence-transformers are charged for tokenising, the others are not. Vectors are compared: a figure is
 //! printed only beside a cosine of at least 0.9999 with our own f32.
 
 use std::path::{Path, PathBuf};
@@ -29,24 +29,34 @@ const WORDS: &str = "hey thanks please can you the a of to in and for is it that
     running swimming hiking photograph camera letter meeting project deadline colleague neighbour grandmother allergy medicine appointment recipe dinner \
     breakfast journey airport ticket hotel museum library language finnish unbelievable misunderstanding responsibility internationalisation";
 
+/// Who computes.
+#[derive(Clone, Copy)]
+enum By {
+    /// This program, with a kernel.
+    Ours(&'static str),
+    /// A script, in an environment of its own.
+    Onnx,
+    SentenceTransformers,
+}
+
 /// A contender.
 struct Contender {
     name: &'static str,
-    /// Arguments of this program, or of the script of ONNX Runtime.
-    ours: Option<&'static str>,
+    by: By,
     way: &'static str,
     /// The slow ones run once.
     once: bool,
 }
 
-const CONTENDERS: [Contender; 7] = [
-    Contender { name: "ours, bf16", ours: Some("bf16"), way: "all", once: false },
-    Contender { name: "ours, bf16, 16 at a time", ours: Some("bf16"), way: "few", once: false },
-    Contender { name: "ours, f32", ours: Some("f32"), way: "all", once: false },
-    Contender { name: "ours, f32, 16 at a time", ours: Some("f32"), way: "few", once: false },
-    Contender { name: "ONNX Runtime f32, sorted, by tokens", ours: None, way: "sorted", once: false },
-    Contender { name: "ONNX Runtime f32, rows of 32 as they come", ours: None, way: "client", once: true },
-    Contender { name: "candle f32, sorted, by tokens", ours: Some("candle"), way: "all", once: true },
+const CONTENDERS: [Contender; 8] = [
+    Contender { name: "ours, bf16", by: By::Ours("bf16"), way: "all", once: false },
+    Contender { name: "ours, bf16, 16 at a time", by: By::Ours("bf16"), way: "few", once: false },
+    Contender { name: "ours, f32", by: By::Ours("f32"), way: "all", once: false },
+    Contender { name: "ours, f32, 16 at a time", by: By::Ours("f32"), way: "few", once: false },
+    Contender { name: "ONNX Runtime f32, sorted, by tokens", by: By::Onnx, way: "sorted", once: false },
+    Contender { name: "ONNX Runtime f32, rows of 32 as they come", by: By::Onnx, way: "client", once: true },
+    Contender { name: "sentence-transformers f32, its own batches", by: By::SentenceTransformers, way: "sorted", once: false },
+    Contender { name: "candle f32, sorted, by tokens", by: By::Ours("candle"), way: "all", once: true },
 ];
 
 pub(crate) fn command(mut arguments: Arguments) -> Result<(), BenchError> {
@@ -59,6 +69,7 @@ pub(crate) fn command(mut arguments: Arguments) -> Result<(), BenchError> {
         return ours(&model, &kernel, few, Path::new(&texts), Path::new(&out));
     }
     let python = arguments.text("python").unwrap_or_else(|| ".cache/peers-inference/bin/python".to_owned());
+    let torch = arguments.text("torch").unwrap_or_else(|| ".cache/peers-torch/bin/python".to_owned());
     let benches = PathBuf::from(arguments.text("benches").unwrap_or_else(|| "benches".to_owned()));
     let count: usize = arguments.number("texts", 2_000)?;
     let runs: usize = arguments.number("runs", 3)?;
@@ -78,15 +89,20 @@ pub(crate) fn command(mut arguments: Arguments) -> Result<(), BenchError> {
     for round in 0..runs {
         for (at, contender) in CONTENDERS.iter().enumerate().filter(|(_, contender)| round == 0 || !contender.once) {
             let out = folder.path().join(format!("{at}.f32"));
-            let mut command = match contender.ours {
-                Some(kernel) => {
+            let mut command = match contender.by {
+                By::Ours(kernel) => {
                     let mut command = Command::new(&this);
                     command.args(["inference", "ours", "--kernel", kernel, "--way", contender.way]);
                     command
                 }
-                None => {
+                By::Onnx => {
                     let mut command = Command::new(&python);
                     command.arg(benches.join("peers/inference/on_onnxruntime.py")).args(["--way", contender.way]);
+                    command
+                }
+                By::SentenceTransformers => {
+                    let mut command = Command::new(&torch);
+                    command.arg(benches.join("peers/inference/on_sentence_transformers.py"));
                     command
                 }
             };
@@ -149,7 +165,7 @@ fn show(best: &[Result<(f64, f64), String>], alike: &[Option<f64>], texts: usize
 
 /// Wall and processor seconds that a contender says of itself.
 fn run(command: &mut Command) -> Result<(f64, f64), String> {
-    let output = command.output().map_err(|error| format!("{error}; benches/peers/inference/setup makes its environment"))?;
+    let output = command.output().map_err(|error| format!("{error}; benches/peers/inference/setup (with --torch for sentence-transformers) makes its environment"))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let found = said.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
     let figure = |name: &str| found.as_ref().and_then(|found| found[name].as_f64());

@@ -11,6 +11,7 @@ mod batcher;
 mod checksum;
 mod error;
 mod generate;
+mod generation;
 mod inference;
 mod model;
 mod nexmark;
@@ -36,7 +37,8 @@ usage: ajatus-benches COMMAND
   nexmark expect|check QUERY --data FOLDER [--file FILE]
   model [--rows N] [--batch N] [--in-flight N] [--service-ms MS] [--epoch-rows N]
   batcher [--callers N] [--runs R] [--threads T] [--json]
-  inference [--texts N] [--runs R] [--seed S] [--model FOLDER] [--python PROGRAM] [--benches FOLDER] [--json]";
+  inference [--texts N] [--runs R] [--seed S] [--model FOLDER] [--python PROGRAM] [--torch PROGRAM] [--benches FOLDER] [--json]
+  generation [--runs R] [--threads T] [--model FILE] [--python PROGRAM] [--benches FOLDER] [--json]";
 
 fn main() -> ExitCode {
     match run() {
@@ -68,6 +70,7 @@ fn run() -> Result<(), BenchError> {
         "model" => model::command(arguments),
         "batcher" => batcher::command(arguments),
         "inference" => inference::command(arguments),
+        "generation" => generation::command(arguments),
         other => Err(BenchError::Usage(format!("there is no command {other:?}"))),
     }
 }

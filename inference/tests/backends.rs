@@ -56,7 +56,7 @@ async fn the_model_in_this_process_keeps_the_promises() {
     let models = Path::new("../.cache/models");
     let chat = GeneratorConfig { path: models.join("SmolLM2-135M-Instruct"), name: "SmolLM2".into(), context_tokens: Some(300), ..GeneratorConfig::default() };
     let generator = CandleGenerator::load(chat).expect("the model is there (run `tools/setup`)");
-    let facts = Facts { question: "What is the capital of France?", says: Some("The capital of France is Paris."), long: "Tell me a long story.", counts: true, context: 300 };
+    let facts = Facts { question: "What is the capital of Finland?", says: Some("The capital of Finland is Helsinki."), long: "Tell me a long story.", counts: true, context: 300 };
     generates(Arc::new(generator), &facts, || 0).await;
     let minilm = EmbedderConfig { path: models.join("all-MiniLM-L6-v2"), name: "all-MiniLM-L6-v2".into(), ..EmbedderConfig::default() };
     let embedder = CandleEmbedder::load(minilm).expect("the model is there (run `tools/setup`)");

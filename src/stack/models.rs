@@ -116,6 +116,10 @@ async fn load_generator(model: &Model) -> anyhow::Result<Arc<dyn Generator>> {
         adapter: model.adapter.clone(),
         threads: model.threads,
         context_tokens: model.context_tokens,
+        sequences: model.sequences,
+        cache_bytes: model.cache_mib.map(|size| size << 20),
+        device: model.device,
+        reference: false,
     };
     let loaded = tokio::task::spawn_blocking(move || CandleGenerator::load(config)).await?;
     Ok(Arc::new(loaded.map_err(|error| unusable(&error))?))
@@ -128,6 +132,7 @@ async fn load_embedder(model: &Model) -> anyhow::Result<Arc<dyn Embedder>> {
         weights: model.weights.clone(),
         threads: model.threads,
         precision: model.precision.unwrap_or_default(),
+        device: model.device,
         ..EmbedderConfig::default()
     };
     let loaded = tokio::task::spawn_blocking(move || CandleEmbedder::load(config)).await?;

@@ -112,18 +112,25 @@ impl Adapted {
         Ok(Self { base, changes, scale })
     }
 
-    fn tensor(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
-        let tensor = self.base.load(name, device)?;
+    /// A base without an adapter.
+    pub(crate) fn plain(base: MmapedSafetensors) -> Self {
+        Self { base, changes: HashMap::new(), scale: 0.0 }
+    }
+
+    /// A tensor as it is stored, or in `f32` with its change.
+    pub(crate) fn tensor(&self, name: &str) -> candle_core::Result<Tensor> {
+        let tensor = self.base.load(name, &Device::Cpu)?;
         match self.changes.get(name) {
-            None => tensor.to_dtype(dtype),
-            Some((a, b)) => (tensor.to_dtype(DType::F32)? + (b.matmul(a)? * self.scale)?)?.to_dtype(dtype),
+            None => Ok(tensor),
+            Some((a, b)) => tensor.to_dtype(DType::F32)? + (b.matmul(a)? * self.scale)?,
         }
     }
 }
 
+/// For candle's own networks.
 impl SimpleBackend for Adapted {
     fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
-        let tensor = self.tensor(name, dtype, device)?;
+        let tensor = self.get_unchecked(name, dtype, device)?;
         if tensor.shape() != &shape {
             candle_core::bail!("{name} is {:?}, not {shape:?}", tensor.shape());
         }
@@ -131,7 +138,7 @@ impl SimpleBackend for Adapted {
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
-        self.tensor(name, dtype, device)
+        self.tensor(name)?.to_dtype(dtype)?.to_device(device)
     }
 
     fn contains_tensor(&self, name: &str) -> bool {

@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use ajatus_inference::{Embedder, Embedding, InferenceError, ModelIdentity, TextTokens};
 use async_trait::async_trait;
-use candle_core::{DType, Device};
+use candle_core::DType;
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
 use serde::Deserialize;
 use tokenizers::Tokenizer;
 
+use crate::device::Device;
 use crate::encoder::{Encoder, Kernel};
 use crate::files::{broken, identify, read, refuse, safetensors, threads};
 use crate::packed::Packed;
@@ -70,6 +71,8 @@ pub struct EmbedderConfig {
     pub engine: Engine,
     /// The numbers that our own encoder multiplies. Default: the fastest that the processor has.
     pub precision: Precision,
+    /// Where it is computed; on a GPU by candle, in `bf16` unless `f32` is asked for. Default: the processor.
+    pub device: Device,
     /// Tokens of a batch of candle's, padding counted. Default 512.
     pub batch_tokens: usize,
     /// Tokens of a text at most; the rest is cut. Default: the model's own limit (`sentence_bert_config.json`), else 256.
@@ -78,7 +81,7 @@ pub struct EmbedderConfig {
 
 impl Default for EmbedderConfig {
     fn default() -> Self {
-        Self { path: PathBuf::new(), name: String::new(), weights: None, threads: None, engine: Engine::Packed, precision: Precision::Auto, batch_tokens: 512, max_tokens: None }
+        Self { path: PathBuf::new(), name: String::new(), weights: None, threads: None, engine: Engine::Packed, precision: Precision::Auto, device: Device::Cpu, batch_tokens: 512, max_tokens: None }
     }
 }
 
@@ -132,10 +135,14 @@ impl CandleEmbedder {
         tokenizer
             .with_truncation(Some(tokenizers::TruncationParams { max_length: max_tokens, ..Default::default() }))
             .map_err(|error| refuse(&path("tokenizer.json"), error))?;
-        let device = Device::Cpu;
+        let device = config.device.open()?;
+        let dtype = match (config.device, config.precision) {
+            (Device::Cuda(_), Precision::Auto | Precision::Bf16) => DType::BF16,
+            _ => DType::F32,
+        };
         // SAFETY: the map is read while loading only; a file changed by others in that moment gives wrong numbers, no more.
         #[expect(unsafe_code, reason = "candle marks memory maps unsafe")]
-        let variables = unsafe { VarBuilder::from_mmaped_safetensors(&weights, DType::F32, &device) };
+        let variables = unsafe { VarBuilder::from_mmaped_safetensors(&weights, dtype, &device) };
         let variables = variables.map_err(|error| refuse(&config.path, format!("the weights cannot be read: {error}")))?;
         let count = threads(config.threads);
         let misfit = |error: candle_core::Error| refuse(&config.path, format!("the weights do not fit config.json: {error}"));
@@ -147,7 +154,7 @@ impl CandleEmbedder {
         } else {
             let bert = BertModel::load(variables, &bert_config).map_err(misfit)?;
             tracing::info!(model = identity.id(), "embeddings by candle");
-            Network::Padded(Box::new(Padded::new(bert, config.batch_tokens, count)?))
+            Network::Padded(Box::new(Padded::new(bert, device, config.batch_tokens, count)?))
         };
         let model = Model {
             network,
@@ -169,6 +176,7 @@ fn choose(config: &EmbedderConfig, fits: bool) -> Result<Option<Kernel>, Inferen
     let missing = |kernel: Kernel| Err(refuse(&config.path, format!("{kernel:?} is asked for, but this processor does not have its instructions; set precision to \"auto\" or \"f32\"")));
     match (config.engine, config.precision) {
         (Engine::Candle, _) => Ok(None),
+        _ if config.device != Device::Cpu => Ok(None),
         (Engine::By(kernel), _) if !fits => foreign(&format!("{kernel:?}")),
         (Engine::By(kernel), _) if !kernel.available() => missing(kernel),
         (Engine::By(kernel), _) => Ok(Some(kernel)),

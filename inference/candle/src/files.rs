@@ -33,6 +33,11 @@ pub(crate) fn safetensors(folder: &Path) -> Result<Vec<PathBuf>, InferenceError>
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
         .collect();
+    // Where there are numbered parts, another file is the same weights once more (Mistral's `consolidated.safetensors`).
+    let numbered = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("model-"));
+    if parts.iter().any(numbered) {
+        parts.retain(numbered);
+    }
     parts.sort();
     if parts.is_empty() {
         return Err(refuse(folder, "there is no *.safetensors file; run `tools/setup`, or mend the model's path in ajatus.toml"));

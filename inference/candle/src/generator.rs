@@ -1,25 +1,27 @@
-//! Chat: one model, one thread of its own, answers one after the other.
+//! Chat: one model, one thread of its own, several answers at once.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 
-use ajatus_inference::{
-    ChatMessage, FinishReason, GenerateEvent, GenerateRequest, GenerateStream, Generator, InferenceError, ModelIdentity,
-};
+use ajatus_inference::{ChatMessage, GenerateRequest, GenerateStream, Generator, InferenceError, ModelIdentity};
 use async_trait::async_trait;
-use candle_core::Tensor;
 use tokenizers::Tokenizer;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use crate::device::Device;
 use crate::files::{broken, identify, pool, threads};
-use crate::sample::Sampler;
-use crate::stream::{Grown, TextStream};
-use crate::weights::{Loaded, Network, files, load};
+use crate::guide::{Grammar, Guide};
+use crate::load::{Loaded, Wish, files, load};
+use crate::schedule::{self, Asked, Limits};
 
 /// Requests waiting at most.
 const QUEUE: usize = 32;
+/// Answers at once, where nobody says otherwise.
+const SEQUENCES: usize = 8;
+/// Bytes of their keys and values, where nobody says otherwise.
+const CACHE_BYTES: usize = 2 << 30;
 
 /// Which model and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,28 +38,38 @@ pub struct GeneratorConfig {
     pub threads: Option<usize>,
     /// Tokens of prompt and answer together at most. Default: what the model's file says, at most 8,192.
     pub context_tokens: Option<usize>,
-}
-
-struct Job {
-    tokens: Vec<u32>,
-    request: GenerateRequest,
-    events: mpsc::Sender<Result<GenerateEvent, InferenceError>>,
-}
-
-/// What the model's thread is asked for.
-enum Asked {
-    Answer(Job),
-    /// Logits after each of these tokens.
-    Scores(Vec<u32>, tokio::sync::oneshot::Sender<Result<Vec<Vec<f32>>, InferenceError>>),
+    /// Answers at once; more wait. Default 8.
+    pub sequences: Option<usize>,
+    /// Bytes of keys and values that these keep at most; one answer is begun whatever it needs. Default 2 GiB.
+    pub cache_bytes: Option<usize>,
+    /// Where it is computed. On a GPU by candle, one answer after the other. Default: the processor.
+    pub device: Device,
+    /// By candle on the processor too, one answer after the other: the reference. Default false.
+    pub reference: bool,
 }
 
 /// What rendering and counting need, shared with the model's thread.
-struct Words {
-    tokenizer: Tokenizer,
+pub(crate) struct Words {
+    pub(crate) tokenizer: Tokenizer,
     template: ajatus_inference::template::ChatTemplate,
-    ends: Vec<u32>,
+    /// Tokens that end an answer.
+    pub(crate) ends: Vec<u32>,
     adds_special: bool,
-    context: usize,
+    /// Tokens of prompt and answer together at most.
+    pub(crate) context: usize,
+    vocabulary: usize,
+    /// Made when the first schema is asked for.
+    grammar: OnceLock<Result<Grammar, InferenceError>>,
+}
+
+impl Words {
+    fn guide(&self, schema: &serde_json::Value) -> Result<Guide, InferenceError> {
+        let grammar = self.grammar.get_or_init(|| {
+            let end = self.ends.first().ok_or_else(|| broken("the model's files do not say which token ends an answer, so it cannot be held to a schema"))?;
+            Grammar::new(&self.tokenizer, self.vocabulary, *end)
+        });
+        grammar.as_ref().map_err(Clone::clone)?.begin(schema)
+    }
 }
 
 /// A chat model in this process.
@@ -77,13 +89,14 @@ impl CandleGenerator {
     pub fn load(config: GeneratorConfig) -> Result<Self, InferenceError> {
         let weights = files(&config.path)?;
         let identity = identify(&config.name, &weights, config.adapter.as_deref(), config.weights.as_deref())?;
-        let Loaded { network, tokenizer, template, ends, context, adds_special } = load(&weights, config.adapter.as_deref())?;
-        let context = config.context_tokens.map_or(context, |wanted| wanted.clamp(context.min(16), context));
-        let words = Arc::new(Words { tokenizer, template, ends, adds_special, context });
+        let Loaded { decoder, tokenizer, template, ends, context, adds_special } = load(&weights, config.adapter.as_deref(), Wish { context: config.context_tokens, device: config.device, reference: config.reference })?;
+        let vocabulary = decoder.shape().vocabulary;
+        let words = Arc::new(Words { tokenizer, template, ends, adds_special, context, vocabulary, grammar: OnceLock::new() });
         let pool = pool("chat", threads(config.threads))?;
+        let limits = Limits { sequences: config.sequences.unwrap_or(SEQUENCES).clamp(1, decoder.sequences()), bytes: config.cache_bytes.unwrap_or(CACHE_BYTES) };
         let (jobs, inbox) = sync_channel(QUEUE);
         let shared = Arc::clone(&words);
-        let thread = std::thread::Builder::new().name("chat model".to_owned()).spawn(move || run(network, &shared, &pool, &inbox));
+        let thread = std::thread::Builder::new().name("chat model".to_owned()).spawn(move || pool.install(move || schedule::run(&decoder, &shared, limits, &inbox)));
         Ok(Self { identity, words, jobs: Some(jobs), thread: Some(thread.map_err(broken)?) })
     }
 
@@ -98,7 +111,7 @@ impl CandleGenerator {
             return Err(InferenceError::Input { reason: format!("{} tokens cannot be scored; 1 to {} can", tokens.len(), self.words.context) });
         }
         let (told, hearing) = tokio::sync::oneshot::channel();
-        self.ask(Asked::Scores(tokens.to_vec(), told))?;
+        self.ask(Asked::Scores { tokens: tokens.to_vec(), told })?;
         hearing.await.map_err(|_| broken("the chat model's thread has ended"))?
     }
 
@@ -142,119 +155,30 @@ impl Generator for CandleGenerator {
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<GenerateStream, InferenceError> {
-        if request.sampling.schema.is_some() {
-            return Err(InferenceError::Input { reason: "a model in this process cannot be held to a JSON schema; ask for it in the prompt, or use vLLM or Ollama".to_owned() });
-        }
         let tokens = Self::tokens(&self.words, &request.messages)?;
         if tokens.len() >= self.words.context {
             return Err(InferenceError::Input {
                 reason: format!("the prompt has {} tokens, but the context holds {} with the answer", tokens.len(), self.words.context),
             });
         }
-        let (events, stream) = mpsc::channel(64);
-        self.ask(Asked::Answer(Job { tokens, request, events }))?;
-        Ok(Box::pin(ReceiverStream::new(stream)))
-    }
-}
-
-fn run(mut network: Network, words: &Words, pool: &rayon::ThreadPool, inbox: &Receiver<Asked>) {
-    while let Ok(asked) = inbox.recv() {
-        let job = match asked {
-            Asked::Answer(job) => job,
-            Asked::Scores(tokens, told) => {
-                // One who left hears nothing.
-                let found = pool.install(|| scores(&mut network, &tokens, || told.is_closed()));
-                told.send(found).ok();
-                continue;
+        if tokens.is_empty() {
+            return Err(InferenceError::Input { reason: "the prompt is empty".to_owned() });
+        }
+        let guide = match request.sampling.schema.clone() {
+            None => None,
+            Some(schema) => {
+                let words = Arc::clone(&self.words);
+                // A large schema takes a while, and the first one the whole vocabulary.
+                let guide = tokio::task::spawn_blocking(move || words.guide(&schema)).await.map_err(broken)??;
+                Some(Box::new(guide))
             }
         };
-        if job.events.is_closed() {
-            continue;
-        }
-        let clock = std::time::Instant::now();
-        let ended = pool.install(|| answer(&mut network, words, &job));
-        metrics::histogram!("inference_generate_seconds").record(clock.elapsed().as_secs_f64());
-        // A caller who left hears nothing.
-        if let Some(last) = ended.unwrap_or_else(|error| Some(Err(error))) {
-            job.events.blocking_send(last).ok();
-        }
+        let (events, stream) = mpsc::unbounded_channel();
+        self.ask(Asked::Answer { tokens, request, guide, events })?;
+        Ok(Box::pin(UnboundedReceiverStream::new(stream)))
     }
-}
 
-/// Scores that are numbers: weights that hold none give none, and the word drawn of these would be no answer.
-fn sound(logits: Tensor) -> Result<Tensor, InferenceError> {
-    let sum: f32 = logits.sum_all().and_then(|sum| sum.to_scalar()).map_err(broken)?;
-    if sum.is_finite() { Ok(logits) } else { Err(broken("its scores are no numbers; are the weights damaged, or made for another configuration?")) }
-}
-
-fn scores(network: &mut Network, tokens: &[u32], left: impl Fn() -> bool) -> Result<Vec<Vec<f32>>, InferenceError> {
-    network.clear().map_err(broken)?;
-    let mut scores: Vec<Vec<f32>> = Vec::with_capacity(tokens.len());
-    // A token at a time: the networks give the scores after the last one only.
-    for (position, token) in tokens.iter().enumerate() {
-        if left() {
-            return Err(broken("the caller has left"));
-        }
-        if scores.first().is_some_and(|row| *token as usize >= row.len()) {
-            return Err(InferenceError::Input { reason: format!("token {token} is not one of this model's") });
-        }
-        let found = network.forward(&[*token], position);
-        // Of the first token it is not known before whether the model has it.
-        let found = found.map_err(|error| if position == 0 { InferenceError::Input { reason: format!("they cannot be scored: {error}") } } else { broken(error) })?;
-        scores.push(sound(found)?.to_vec1().map_err(broken)?);
+    fn structured(&self) -> bool {
+        true
     }
-    Ok(scores)
-}
-
-type Event = Result<GenerateEvent, InferenceError>;
-
-/// Generates one answer; the last event, or none if the caller left.
-fn answer(network: &mut Network, words: &Words, job: &Job) -> Result<Option<Event>, InferenceError> {
-    network.clear().map_err(broken)?;
-    let mut position = 0;
-    let mut logits = None;
-    // In runs, so that a caller who left is noticed before the whole prompt is read.
-    for run in job.tokens.chunks(network.run_length()) {
-        if job.events.is_closed() {
-            return Ok(None);
-        }
-        logits = Some(sound(network.forward(run, position).map_err(broken)?)?);
-        position += run.len();
-    }
-    let mut logits = logits.ok_or_else(|| InferenceError::Input { reason: "the prompt is empty".to_owned() })?;
-    let mut sampler = Sampler::new(&job.request.sampling);
-    let mut text = TextStream::new(&words.tokenizer, &job.request.stop);
-    let most = job.request.max_tokens.min(words.context - job.tokens.len());
-    let mut reason = FinishReason::Length;
-    while text.tokens().len() < most {
-        let token = sampler.next(&logits, text.tokens()).map_err(broken)?;
-        if words.ends.contains(&token) {
-            reason = FinishReason::Stop;
-            break;
-        }
-        let (grown, stopped) = match text.push(token).map_err(broken)? {
-            Grown::Text(grown) => (grown, false),
-            Grown::Stopped(grown) => (grown, true),
-        };
-        if !grown.is_empty() && job.events.blocking_send(Ok(GenerateEvent::Text(grown))).is_err() {
-            return Ok(None);
-        }
-        if stopped {
-            reason = FinishReason::Stop;
-            break;
-        }
-        if job.events.is_closed() {
-            return Ok(None);
-        }
-        if text.tokens().len() < most {
-            logits = sound(network.forward(&[token], position).map_err(broken)?)?;
-            position += 1;
-        }
-    }
-    let completion_tokens = text.tokens().len();
-    let rest = text.finish();
-    if !rest.is_empty() && job.events.blocking_send(Ok(GenerateEvent::Text(rest))).is_err() {
-        return Ok(None);
-    }
-    Ok(Some(Ok(GenerateEvent::Done { reason, prompt_tokens: job.tokens.len(), completion_tokens })))
 }

@@ -1,4 +1,4 @@
-//! BERT by candle: the reference for the encoder, and what computes the models that it does not.
+//! BERT by candle: the reference for the encoder, and what computes the models that it does not, and on a GPU.
 //!
 //! Texts are cut into batches of like length, so that little is padding; one text alone gets all threads, many batches get a
 //! thread each (twice the rate of all threads on one batch).
@@ -14,6 +14,7 @@ type Row = (usize, Vec<u32>);
 
 pub(crate) struct Padded {
     bert: BertModel,
+    device: Device,
     batch_tokens: usize,
     /// All threads on one batch, for a caller who waits for one text.
     together: rayon::ThreadPool,
@@ -22,9 +23,10 @@ pub(crate) struct Padded {
 }
 
 impl Padded {
-    pub(crate) fn new(bert: BertModel, batch_tokens: usize, threads: usize) -> Result<Self, InferenceError> {
+    pub(crate) fn new(bert: BertModel, device: Device, batch_tokens: usize, threads: usize) -> Result<Self, InferenceError> {
         Ok(Self {
             bert,
+            device,
             batch_tokens: batch_tokens.max(1),
             together: pool("embed", threads)?,
             apart: (0..threads).map(|_| pool("embed apart", 1)).collect::<Result<_, _>>()?,
@@ -80,10 +82,9 @@ impl Padded {
 
     /// Mean over the tokens that are not padding, then length 1: the mean strategy of Reimers and Gurevych (2019), section 3.
     fn forward(&self, ids: Vec<u32>, mask: Vec<u32>, shape: (usize, usize)) -> candle_core::Result<Vec<Embedding>> {
-        let device = Device::Cpu;
-        let ids = Tensor::from_vec(ids, shape, &device)?;
-        let mask = Tensor::from_vec(mask, shape, &device)?;
-        let hidden = self.bert.forward(&ids, &ids.zeros_like()?, Some(&mask))?;
+        let ids = Tensor::from_vec(ids, shape, &self.device)?;
+        let mask = Tensor::from_vec(mask, shape, &self.device)?;
+        let hidden = self.bert.forward(&ids, &ids.zeros_like()?, Some(&mask))?.to_dtype(DType::F32)?;
         let mask = mask.to_dtype(DType::F32)?.unsqueeze(2)?;
         let mean = hidden.broadcast_mul(&mask)?.sum(1)?.broadcast_div(&mask.sum(1)?)?;
         let unit = mean.broadcast_div(&mean.sqr()?.sum_keepdim(1)?.sqrt()?)?;

@@ -5,7 +5,7 @@ use tokenizers::Tokenizer;
 /// Text as it grows.
 pub(crate) struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    stops: &'a [String],
+    stops: Vec<String>,
     tokens: Vec<u32>,
     /// Tokens before this one are settled: their text has been taken into `ready`.
     from: usize,
@@ -25,7 +25,7 @@ pub(crate) enum Grown {
 }
 
 impl<'a> TextStream<'a> {
-    pub(crate) fn new(tokenizer: &'a Tokenizer, stops: &'a [String]) -> Self {
+    pub(crate) fn new(tokenizer: &'a Tokenizer, stops: Vec<String>) -> Self {
         Self { tokenizer, stops, tokens: Vec::new(), from: 0, seen: 0, held: String::new() }
     }
 
@@ -111,7 +111,7 @@ mod tests {
         let tokenizer = Tokenizer::from_bytes(text.as_bytes()).expect("a tokenizer");
         let told = |stops: &[&str], tokens: &[u32]| {
             let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
-            let mut stream = TextStream::new(&tokenizer, &stops);
+            let mut stream = TextStream::new(&tokenizer, stops);
             let mut said = String::new();
             for token in tokens {
                 match stream.push(*token).expect("decoded") {

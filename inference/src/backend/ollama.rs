@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::http::{Server, in_envelope};
 use super::talk::{Read, Said, events};
 use super::vector::in_order;
-use super::vllm::estimate;
+use super::vllm::{estimate, seed};
 use crate::chain::Probe;
 use crate::port::{
     ChatMessage, Embedder, Embedding, FinishReason, GenerateRequest, GenerateStream, Generator, InferenceError, ModelIdentity,
@@ -121,7 +121,7 @@ impl OllamaGenerator {
         // All tokens: its own default keeps 40.
         put("top_k", json!(sampling.top_k.unwrap_or(0)));
         put("repeat_penalty", json!(sampling.repetition_penalty));
-        put("seed", json!(sampling.seed & (u64::MAX >> 1)));
+        put("seed", json!(seed(sampling.seed)));
         if !request.stop.is_empty() {
             put("stop", json!(request.stop));
         }

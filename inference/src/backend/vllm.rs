@@ -156,7 +156,7 @@ impl VllmGenerator {
         put("temperature", json!(sampling.temperature));
         put("top_p", json!(sampling.top_p));
         // A signed number there.
-        put("seed", json!(sampling.seed & (u64::MAX >> 1)));
+        put("seed", json!(seed(sampling.seed)));
         if let Some(top_k) = sampling.top_k {
             put("top_k", json!(top_k));
         }
@@ -189,16 +189,9 @@ impl Generator for VllmGenerator {
     }
 
     async fn count_tokens(&self, messages: &[ChatMessage]) -> Result<usize, InferenceError> {
-        #[derive(Deserialize)]
-        struct Count {
-            count: usize,
-        }
         if !self.uncounted.load(Ordering::Relaxed) {
-            let name = &self.model.known().await?.identity.name;
-            let body = json!({"model": name, "messages": messages, "add_generation_prompt": true});
-            let server = &self.model.server;
-            match server.post::<Count>("/tokenize", &body, server.patience.probe).await {
-                Ok(Count { count }) => return Ok(count),
+            match self.counted(messages).await {
+                Ok(count) => return Ok(count),
                 Err(InferenceError::Refused { .. }) => self.uncounted.store(true, Ordering::Relaxed),
                 Err(error) => return Err(error),
             }
@@ -233,6 +226,40 @@ impl Probe for VllmGenerator {
     async fn probe(&self) -> Result<(), InferenceError> {
         self.model.probe().await
     }
+}
+
+impl VllmGenerator {
+    /// Tokens of a prompt, as the server counts them: vLLM tokenises messages, llama.cpp under the same address a text that another page made of them.
+    async fn counted(&self, messages: &[ChatMessage]) -> Result<usize, InferenceError> {
+        #[derive(Deserialize)]
+        struct Counted {
+            count: Option<usize>,
+            tokens: Option<Vec<serde::de::IgnoredAny>>,
+        }
+        #[derive(Deserialize)]
+        struct Rendered {
+            prompt: String,
+        }
+        let server = &self.model.server;
+        let name = &self.model.known().await?.identity.name;
+        let body = json!({"model": name, "messages": messages, "add_generation_prompt": true});
+        let found: Counted = server.post("/tokenize", &body, server.patience.probe).await?;
+        if let Some(count) = found.count {
+            return Ok(count);
+        }
+        let garbled = || server.garbled("/tokenize gives neither a count nor tokens");
+        found.tokens.ok_or_else(garbled)?;
+        let rendered: Rendered = server.post("/apply-template", &body, server.patience.probe).await?;
+        let body = json!({"content": rendered.prompt, "add_special": true, "parse_special": true});
+        let found: Counted = server.post("/tokenize", &body, server.patience.probe).await?;
+        Ok(found.tokens.ok_or_else(garbled)?.len())
+    }
+}
+
+/// A seed as servers take it, in 31 bits: llama.cpp, Ollama's engine too, reads 32 and takes all ones for "any".
+pub(super) fn seed(seed: u64) -> u64 {
+    const MOST: u64 = (1 << 31) - 1;
+    if seed <= MOST { seed } else { (seed ^ (seed >> 31) ^ (seed >> 62)) & MOST }
 }
 
 /// Tokens of a prompt where nobody counts them: on the high side, so that what fits by it fits.

@@ -1,9 +1,9 @@
 //! Attention within one text, head by head: scores, softmax, and the mean of the values, by the same tiles as the layers.
 
-use super::math::{self, LANES};
-use super::product::{COLUMNS, Out, Panels, Product, Rows};
-use super::room;
-use super::set::{Set, Work};
+use crate::kernels::math::{self, LANES};
+use crate::kernels::product::{COLUMNS, Out, Panels, Product, Rows};
+use crate::kernels::room;
+use crate::kernels::set::{Set, Work};
 
 /// Rows of a head that are taken from scores to means before the next: their scores stay in the nearest caches. Whole tiles of every set.
 const BLOCK: usize = 48;

@@ -2,10 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `set/` | instruction sets, and which of them this processor has |
-//! | `product.rs` | matrix products by tiles of registers, with bias and activation |
 //! | `attention.rs` | scores, softmax and means of one text |
-//! | `math.rs` | exponential, error function, normalisation |
 //! | `weights.rs` | reading, checking and packing |
 //! | `pass.rs` | one pass |
 //!
@@ -17,10 +14,7 @@
 //! One thread per batch: the products are small, and threads that meet after each of them wait more than they work.
 
 mod attention;
-mod math;
 mod pass;
-mod product;
-mod set;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -29,13 +23,13 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{Config, HiddenAct, PositionEmbeddingType};
 
 pub(crate) use pass::Scratch;
-use pass::room;
-use product::COLUMNS;
-pub use set::Kernel;
-use set::{Portable, Set};
-#[cfg(target_arch = "x86_64")]
-use set::{Avx2, Avx512, Bf16};
 use weights::Weights;
+
+use crate::kernels::product::COLUMNS;
+pub use crate::kernels::set::Kernel;
+use crate::kernels::set::{Portable, Set};
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::set::{Avx2, Avx512, Bf16};
 
 /// The network.
 pub(crate) struct Encoder {

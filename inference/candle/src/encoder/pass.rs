@@ -1,10 +1,10 @@
 //! A pass of texts through the network, over any instruction set.
 
 use super::attention::{Attention, Space};
-use super::math;
-use super::product::{COLUMNS, Out, Panels, Product, Rows};
-use super::set::{Set, Work};
 use super::weights::{Linear, Norm, Weights};
+use crate::kernels::product::{COLUMNS, Out, Panels, Product, Rows};
+use crate::kernels::set::{Set, Work};
+use crate::kernels::{math, room};
 
 /// What a pass needs beside the weights; kept from pass to pass, because fresh memory costs more than the arithmetic in it.
 #[derive(Default)]
@@ -17,14 +17,6 @@ pub(crate) struct Scratch {
     context: Vec<u32>,
     inner: Vec<u32>,
     space: Space,
-}
-
-/// Room for so many numbers; what stood there is still there.
-pub(super) fn room<T: Clone + Default>(of: &mut Vec<T>, count: usize) -> &mut [T] {
-    if of.len() < count {
-        of.resize(count, T::default());
-    }
-    &mut of[..count]
 }
 
 /// Vectors of texts, given as tokens: the mean over the tokens, made length 1.

@@ -86,7 +86,7 @@ fn every_kernel_equals_candle_within_what_its_numbers_allow() {
     let config = config();
     let tensors = weights(&config);
     let bert = BertModel::load(VarBuilder::from_tensors(tensors.clone(), DType::F32, &Device::Cpu), &config).expect("loads");
-    let reference = Padded::new(bert, 512, 1).expect("a thread");
+    let reference = Padded::new(bert, Device::Cpu, 512, 1).expect("a thread");
     let texts = texts();
     let all: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
     let right: Vec<Vec<f32>> = texts.iter().map(|text| reference.embed(vec![(0, text.clone())]).expect("a vector").remove(0).1).collect();

@@ -4,8 +4,8 @@ use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::Config;
 
-use super::product::pack;
-use super::set::Set;
+use crate::kernels::product::pack;
+use crate::kernels::set::Set;
 
 /// A linear layer.
 pub(super) struct Linear {

@@ -1,4 +1,4 @@
-//! A GGUF file's tokenizer: byte-level BPE by candle, SentencePiece (Llama 2, Mistral) by us.
+//! A GGUF file's tokenizer: byte-level BPE (Llama 3, SmolLM2, Mistral Nemo) mostly by candle, SentencePiece (Llama 2, Mistral) by us.
 //!
 //! SentencePiece BPE stands in the file as pieces with scores and no merges. The merges follow from them: every piece that is
 //! two other pieces put together is a merge, ranked by the score of the whole (as the reference conversion does it).
@@ -17,7 +17,11 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::prepend::Prepend;
 use tokenizers::normalizers::replace::Replace;
 use tokenizers::normalizers::utils::Sequence as Normalizers;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence as Cuts;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, ModelWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
 
 use crate::files::refuse;
 
@@ -26,7 +30,7 @@ const UNKNOWN: u64 = 2;
 const CONTROL: u64 = 3;
 
 /// Builds the tokenizer of a GGUF file; a `tokenizer.json` beside the file goes before what stands in it.
-pub(crate) fn from_gguf(path: &Path, content: &Content) -> Result<Tokenizer, InferenceError> {
+pub(super) fn from_gguf(path: &Path, content: &Content) -> Result<Tokenizer, InferenceError> {
     let beside = path.with_file_name("tokenizer.json");
     if beside.is_file() {
         return Tokenizer::from_file(&beside).map_err(|error| refuse(&beside, error));
@@ -34,9 +38,42 @@ pub(crate) fn from_gguf(path: &Path, content: &Content) -> Result<Tokenizer, Inf
     let kind = content.metadata.get("tokenizer.ggml.model").and_then(|value| value.to_string().ok()).map_or("none", String::as_str);
     match kind {
         "llama" => sentence_piece(content).map_err(|reason| refuse(path, format!("its tokenizer cannot be built: {reason}"))),
-        "gpt2" => Tokenizer::from_gguf(content).map_err(|error| refuse(path, format!("its tokenizer cannot be built: {error}"))),
+        "gpt2" => byte_level(content).map_err(|reason| refuse(path, format!("its tokenizer cannot be built: {reason}"))),
         other => Err(refuse(path, format!("its tokenizer is of the kind {other:?}, but \"llama\" and \"gpt2\" are known; put a tokenizer.json beside the file"))),
     }
+}
+
+/// Byte-level BPE. candle (0.11) builds it, but cuts text as GPT-2's first release did, with a space put before every piece between two special tokens; how a
+/// text is cut is decided here, by the name that stands in the file. The rules are those of `llama-vocab.cpp`, as the models' own `tokenizer.json` have them.
+fn byte_level(content: &Content) -> Result<Tokenizer, String> {
+    const QWEN: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const LLAMA: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let mut tokenizer = Tokenizer::from_gguf(content).map_err(|error| error.to_string())?;
+    let kind = content.metadata.get("tokenizer.ggml.pre").and_then(|value| value.to_string().ok()).map_or("default", String::as_str);
+    let cut: PreTokenizerWrapper = match kind {
+        "default" | "gpt-2" | "olmo" | "mpt" | "jais" | "phi-2" => ByteLevel::new(false, true, true).into(),
+        "smollm" | "starcoder" | "refact" | "codeshell" | "command-r" => Cuts::new(vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()]).into(),
+        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" | "dbrx" | "falcon3" => by_rule(LLAMA)?,
+        "qwen2" | "stablelm2" | "deepseek-r1-qwen" => by_rule(QWEN)?,
+        "tekken" => by_rule(TEKKEN)?,
+        other => return Err(format!("how it cuts text is called {other:?}, which is not known here; put the model's tokenizer.json beside the file")),
+    };
+    tokenizer.with_pre_tokenizer(Some(cut));
+    if matches!(kind, "llama-bpe" | "llama3" | "llama-v3" | "tekken")
+        && let ModelWrapper::BPE(model) = tokenizer.get_model()
+    {
+        // A piece that is a word of the vocabulary is that word, however its parts would merge.
+        let mut model = model.clone();
+        model.ignore_merges = true;
+        tokenizer.with_model(model);
+    }
+    Ok(tokenizer)
+}
+
+fn by_rule(rule: &str) -> Result<PreTokenizerWrapper, String> {
+    let split = Split::new(SplitPattern::Regex(rule.to_owned()), SplitDelimiterBehavior::Isolated, false).map_err(|error| error.to_string())?;
+    Ok(Cuts::new(vec![split.into(), ByteLevel::new(false, true, false).into()]).into())
 }
 
 fn sentence_piece(content: &Content) -> Result<Tokenizer, String> {

@@ -8,29 +8,93 @@ use super::math;
 use super::set::{Set, Work};
 
 /// Columns of a panel.
-pub(super) const COLUMNS: usize = 32;
+pub(crate) const COLUMNS: usize = 32;
 /// Rows of the highest tile.
 const HIGHEST: usize = 12;
 
 /// The left-hand side: cells in rows that may be apart.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    pub(super) cells: &'a [u32],
+pub(crate) struct Rows<'a> {
+    pub(crate) cells: &'a [u32],
     /// Cells from one row to the next.
-    pub(super) stride: usize,
-    pub(super) count: usize,
+    pub(crate) stride: usize,
+    pub(crate) count: usize,
+}
+
+/// How the numbers of a right-hand side are kept.
+pub(crate) trait Kept: Copy {
+    /// Reads [`Set::LANES`] of them into cells; the contract is that of [`Set`]'s functions.
+    #[expect(unsafe_code, reason = "the contract of all instruction sets")]
+    unsafe fn cells<S: Set>(from: *const Self) -> S::Cells;
+}
+
+/// Numbers that are kept as products read them, and written one by one.
+pub(crate) trait Written: Kept + Send + Sync {
+    fn of(value: f32) -> Self;
+}
+
+impl Written for u32 {
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        value.to_bits()
+    }
+}
+
+impl Written for Half {
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        Self(half::f16::from_f32(value).to_bits())
+    }
+}
+
+/// As cells, of any set.
+impl Kept for u32 {
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "the contract of all instruction sets")]
+    unsafe fn cells<S: Set>(from: *const Self) -> S::Cells {
+        // SAFETY: passed on.
+        unsafe { S::cells(from) }
+    }
+}
+
+/// A number in 16 bits, as `bf16`; read by sets with one number in a cell.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Brain(pub(crate) u16);
+
+impl Kept for Brain {
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "the contract of all instruction sets")]
+    unsafe fn cells<S: Set>(from: *const Self) -> S::Cells {
+        // SAFETY: passed on; it is a number in 16 bits.
+        unsafe { S::from_bf16(from.cast()) }
+    }
+}
+
+/// A number in 16 bits, as `f16`; read by sets with one number in a cell.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub(crate) struct Half(pub(crate) u16);
+
+impl Kept for Half {
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "the contract of all instruction sets")]
+    unsafe fn cells<S: Set>(from: *const Self) -> S::Cells {
+        // SAFETY: passed on; it is a number in 16 bits.
+        unsafe { S::from_f16(from.cast()) }
+    }
 }
 
 /// The right-hand side: panels of [`COLUMNS`] columns, `depth` rows of cells each, one after the other.
 #[derive(Clone, Copy)]
-pub(super) struct Panels<'a> {
-    pub(super) cells: &'a [u32],
-    pub(super) depth: usize,
-    pub(super) count: usize,
+pub(crate) struct Panels<'a, K = u32> {
+    pub(crate) cells: &'a [K],
+    pub(crate) depth: usize,
+    pub(crate) count: usize,
 }
 
 /// Where the result goes.
-pub(super) enum Out<'a> {
+pub(crate) enum Out<'a> {
     /// As it is.
     Sums {
         /// Rows of `stride` numbers.
@@ -48,28 +112,28 @@ pub(super) enum Out<'a> {
 }
 
 /// `left[rows, depth] * right[depth, panels * COLUMNS] + bias`.
-pub(super) struct Product<'a> {
-    pub(super) left: Rows<'a>,
-    pub(super) right: Panels<'a>,
+pub(crate) struct Product<'a, K = u32> {
+    pub(crate) left: Rows<'a>,
+    pub(crate) right: Panels<'a, K>,
     /// A number for each column; none is zero.
-    pub(super) bias: Option<&'a [f32]>,
-    pub(super) out: Out<'a>,
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) out: Out<'a>,
 }
 
 /// Addresses of a tile's parts.
 #[derive(Clone, Copy)]
-struct Places {
+struct Places<K> {
     depth: usize,
     left: *const u32,
     left_stride: usize,
-    right: *const u32,
+    right: *const K,
     /// What the components begin with; null is zero.
     bias: *const f32,
     out: *mut f32,
     out_stride: usize,
 }
 
-impl Work for Product<'_> {
+impl<K: Kept> Work for Product<'_, K> {
     type Done = ();
 
     /// # Panics
@@ -106,10 +170,10 @@ impl Work for Product<'_> {
                 match &mut out {
                     Out::Sums { to, stride } => {
                         let out = to[row * *stride + panel * COLUMNS..].as_mut_ptr();
-                        multiply::<S>(rows, Places { out, out_stride: *stride, ..places });
+                        multiply::<S, K>(rows, Places { out, out_stride: *stride, ..places });
                     }
                     Out::Cells { to, stride, gelu } => {
-                        multiply::<S>(rows, places);
+                        multiply::<S, K>(rows, places);
                         let tile = &mut tile[..rows * COLUMNS];
                         if *gelu {
                             tile.iter_mut().for_each(|value| *value = math::gelu(*value));
@@ -127,20 +191,20 @@ impl Work for Product<'_> {
 
 /// One tile, `rows` rows high.
 #[inline(always)]
-fn multiply<S: Set>(rows: usize, at: Places) {
+fn multiply<S: Set, K: Kept>(rows: usize, at: Places<K>) {
     match rows.min(S::ROWS) {
-        1 => tile::<S, 1>(at),
-        2 => tile::<S, 2>(at),
-        3 => tile::<S, 3>(at),
-        4 => tile::<S, 4>(at),
-        5 => tile::<S, 5>(at),
-        6 => tile::<S, 6>(at),
-        7 => tile::<S, 7>(at),
-        8 => tile::<S, 8>(at),
-        9 => tile::<S, 9>(at),
-        10 => tile::<S, 10>(at),
-        11 => tile::<S, 11>(at),
-        _ => tile::<S, HIGHEST>(at),
+        1 => tile::<S, K, 1>(at),
+        2 => tile::<S, K, 2>(at),
+        3 => tile::<S, K, 3>(at),
+        4 => tile::<S, K, 4>(at),
+        5 => tile::<S, K, 5>(at),
+        6 => tile::<S, K, 6>(at),
+        7 => tile::<S, K, 7>(at),
+        8 => tile::<S, K, 8>(at),
+        9 => tile::<S, K, 9>(at),
+        10 => tile::<S, K, 10>(at),
+        11 => tile::<S, K, 11>(at),
+        _ => tile::<S, K, HIGHEST>(at),
     }
 }
 
@@ -158,9 +222,11 @@ macro_rules! each_row {
     };
 }
 
+pub(crate) use each_row;
+
 #[inline(always)]
 #[expect(unsafe_code, reason = "vector instructions take addresses; the product checks every slice's length before")]
-fn tile<S: Set, const R: usize>(at: Places) {
+fn tile<S: Set, K: Kept, const R: usize>(at: Places<K>) {
     // SAFETY: called within `Set::run`, by `Product` alone. It has checked that there are R rows of `depth` cells at `left`, `depth` rows of COLUMNS cells
     // at `right`, COLUMNS numbers at `bias` if that is not null, and room for R rows of COLUMNS numbers at `out`; COLUMNS is a multiple of two vectors.
     unsafe {
@@ -175,7 +241,7 @@ fn tile<S: Set, const R: usize>(at: Places) {
             let end = right.wrapping_add(at.depth * COLUMNS);
             // Addresses that go on, rather than numbers that are added up: a build that checks arithmetic has none to check here.
             while right != end {
-                let columns = [S::cells(right), S::cells(right.wrapping_add(S::LANES))];
+                let columns = [K::cells::<S>(right), K::cells::<S>(right.wrapping_add(S::LANES))];
                 each_row!(R, row, {
                     let cell = S::spread(left[row]);
                     sums[row][0] = S::step(sums[row][0], cell, columns[0]);
@@ -196,7 +262,7 @@ fn tile<S: Set, const R: usize>(at: Places) {
 /// Puts `[outputs, inputs]` weights (as linear layers have them: a row an output) into panels of their transpose.
 ///
 /// `outputs` is a multiple of [`COLUMNS`], `inputs` one of [`Set::PER_CELL`].
-pub(super) fn pack<S: Set>(weights: &[f32], outputs: usize, inputs: usize) -> Vec<u32> {
+pub(crate) fn pack<S: Set>(weights: &[f32], outputs: usize, inputs: usize) -> Vec<u32> {
     let depth = inputs / S::PER_CELL;
     let mut panels = vec![0; outputs * depth];
     let mut cells = vec![0; depth];

@@ -10,9 +10,9 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(super) use portable::Portable;
+pub(crate) use portable::Portable;
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512, Bf16};
+pub(crate) use x86::{Avx2, Avx512, Bf16, Vnni};
 
 /// How vectors are computed: an instruction set and the numbers that it multiplies. Sums are `f32` always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Kernel {
 }
 
 /// Work that is compiled for every instruction set.
-pub(super) trait Work {
+pub(crate) trait Work {
     /// What comes of it.
     type Done;
 
@@ -68,7 +68,7 @@ pub(super) trait Work {
 ///
 /// The functions on vectors have one contract: they are called within [`Set::run`] only, with addresses of as many numbers as they say.
 #[expect(unsafe_code, reason = "vector instructions take addresses, and are there only where the processor has them")]
-pub(super) trait Set: Copy + Send + Sync + 'static {
+pub(crate) trait Set: Copy + Send + Sync + 'static {
     /// Running sums of neighbouring columns.
     type Sums: Copy;
     /// A cell of each of these columns.
@@ -99,10 +99,63 @@ pub(super) trait Set: Copy + Send + Sync + 'static {
     /// Adds the products of a row's cell with the columns' cells.
     unsafe fn step(sums: Self::Sums, row: Self::Cells, columns: Self::Cells) -> Self::Sums;
 
+    /// Reads [`Self::LANES`] numbers kept as `bf16`, each into a cell of its own. Of sets with one number in a cell only.
+    unsafe fn from_bf16(from: *const u16) -> Self::Cells;
+    /// Reads [`Self::LANES`] numbers kept as `f16`, as [`Self::from_bf16`].
+    unsafe fn from_f16(from: *const u16) -> Self::Cells;
+
     /// Puts a row of numbers into cells; their count is a multiple of [`Self::PER_CELL`].
     fn narrow(values: &[f32], cells: &mut [u32]);
     /// Makes one row of a panel of [`Self::PER_CELL`] rows whose numbers stand side by side: `cells` has a cell for each number of a row.
     fn join(rows: [&[u32]; 2], cells: &mut [u32]);
+}
+
+/// Work that needs [`Integers`]; otherwise as [`Work`].
+pub(crate) trait IntegerWork {
+    /// What comes of it.
+    type Done;
+
+    /// Does it; as [`Work::work`].
+    fn work<S: Integers>(self, set: S) -> Self::Done;
+}
+
+/// Columns that the functions of [`Integers`] take at once.
+pub(crate) const ABREAST: usize = 16;
+
+/// What products by integers need of a processor: [`ABREAST`] columns at once, four numbers of each in a step.
+///
+/// A row's numbers are signed bytes from -127 to 127, a column's are unsigned. The integers are exact, and what is done with them in floating point is
+/// done in one order; so every set gives the same bits. The contract of [`Set`] holds here too.
+#[expect(unsafe_code, reason = "vector instructions take addresses, and are there only where the processor has them")]
+pub(crate) trait Integers: Set {
+    /// Rows of a tile.
+    const HEIGHT: usize;
+    /// Sums of products, an integer for each column.
+    type Dots: Copy;
+    /// Four numbers of each column.
+    type Quads: Copy;
+    /// A number for each column.
+    type Columns: Copy;
+
+    /// Does work, compiled for this set: [`Set::run`] for work that needs integers.
+    fn run_integers<W: IntegerWork>(self, work: W) -> W::Done;
+
+    /// Nothing summed yet.
+    unsafe fn no_dots() -> Self::Dots;
+    /// Reads four numbers a column from the lower halves of 64 bytes, or from the upper ones.
+    unsafe fn nibbles<const UPPER: bool>(from: *const u8) -> Self::Quads;
+    /// Reads four numbers a column from 64 bytes.
+    unsafe fn bytes(from: *const u8) -> Self::Quads;
+    /// Adds the products of four numbers of a row with those of each column; `BYTES` says that a column's may be above 15.
+    unsafe fn dot<const BYTES: bool>(dots: Self::Dots, row: *const u32, columns: Self::Quads) -> Self::Dots;
+    /// No sums yet.
+    unsafe fn no_columns() -> Self::Columns;
+    /// Reads a number a column, kept as `f16`.
+    unsafe fn columns(from: *const u16) -> Self::Columns;
+    /// `sums + dots * (scales * scale) + least * sum`, by a product and two fused multiply-adds.
+    unsafe fn settle(sums: Self::Columns, dots: Self::Dots, scales: Self::Columns, least: Self::Columns, scale: f32, sum: f32) -> Self::Columns;
+    /// Writes a number a column.
+    unsafe fn put(to: *mut f32, columns: Self::Columns);
 }
 
 /// Numbers as cells of their own.

@@ -1,11 +1,11 @@
 //! Functions of single numbers and rows, written so that the compiler makes vectors of them; sums in a fixed order.
 
 /// Numbers of which the functions on rows make vectors.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// e to the power of x, to 2 units in the last place, for x from -87 to 88: Cody and Waite's reduction, Cephes' polynomial.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     /// 1.5 * 2^23: a number of this size has no digits after the point, and its lowest bits are the whole number that was added.
     const WHOLE: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
@@ -23,7 +23,7 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// The error function, to 4e-7: the rational approximation of Eigen's and XLA's float32 erf, on [-4, 4].
 #[inline(always)]
-pub(super) fn erf(x: f32) -> f32 {
+pub(crate) fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
     let square = x * x;
     let mut p = -2.726_142_3e-10_f32;
@@ -39,13 +39,13 @@ pub(super) fn erf(x: f32) -> f32 {
 
 /// The Gaussian error linear unit, by the error function as BERT has it.
 #[inline(always)]
-pub(super) fn gelu(x: f32) -> f32 {
+pub(crate) fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
 /// The sum, lane by lane and then the lanes from the first to the last.
 #[inline(always)]
-pub(super) fn sum(row: &[f32]) -> f32 {
+pub(crate) fn sum(row: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let chunks = row.chunks_exact(LANES);
     let rest: f32 = chunks.remainder().iter().sum();
@@ -59,7 +59,7 @@ pub(super) fn sum(row: &[f32]) -> f32 {
 
 /// Layer normalisation of a row, in place.
 #[inline(always)]
-pub(super) fn normalise(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+pub(crate) fn normalise(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
     #[expect(clippy::cast_precision_loss, reason = "a layer's width")]
     let width = row.len() as f32;
     let mean = sum(row) / width;
@@ -79,9 +79,34 @@ pub(super) fn normalise(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: 
     }
 }
 
+/// Root mean square normalisation of a row into another.
+#[inline(always)]
+pub(crate) fn normalise_square(row: &[f32], weight: &[f32], epsilon: f32, to: &mut [f32]) {
+    let mut lanes = [0.0_f32; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest: f32 = chunks.remainder().iter().map(|value| value * value).sum();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += value * value;
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a layer's width")]
+    let mean = (lanes.iter().sum::<f32>() + rest) / row.len() as f32;
+    let scale = 1.0 / (mean + epsilon).sqrt();
+    for ((value, weight), to) in row.iter().zip(weight).zip(to) {
+        *to = value * scale * weight;
+    }
+}
+
+/// The sigmoid linear unit.
+#[inline(always)]
+pub(crate) fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
 /// Softmax of `scale` times a row, in place.
 #[inline(always)]
-pub(super) fn softmax(row: &mut [f32], scale: f32) {
+pub(crate) fn softmax(row: &mut [f32], scale: f32) {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = row.chunks_exact(LANES);
     let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
