@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/ajatus/target
 RUST = export PATH="$$(tools/rust):$$PATH"
 
-.PHONY: up test test-lora bench bench-pipelines bench-nexmark bench-inference doctor setup build lint help
+.PHONY: up test test-lora test-ollama bench bench-pipelines bench-nexmark bench-inference doctor setup build lint help
 
 help: ## says what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -28,6 +28,10 @@ test: ## runs every test, with real Postgres, real Kafka and the real models
 test-lora: ## trains an adapter on a tiny Mistral with PyTorch and checks the committed numbers; installs 1.5 GB of Python
 	@tools/lora/setup
 	@OMP_NUM_THREADS=1 .cache/lora/bin/python -W ignore -m unittest discover -s tools/lora
+
+test-ollama: build ## the Ollama backend against a real one, built from its source; needs Go
+	@tools/ollama/setup
+	@$(RUST); cargo test --locked -p ajatus --test ollama -- --ignored
 
 lint: ## formatting and lints, warnings as errors
 	@$(RUST); cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -1,6 +1,7 @@
 """The official client of OpenAI's API against `ajatus core serve`: core_client.py URL KEY. Ends with 0 and `ok` if all is as it says."""
 
 import base64
+import json
 import struct
 import sys
 
@@ -39,6 +40,14 @@ assert short.choices[0].finish_reason == "length" and short.usage.completion_tok
 stopped = client.chat.completions.create(**greedy, stop=["Helsinki", "Lyon"], seed=7, user="aino")
 assert stopped.choices[0].message.content == "The capital of Finland is ", stopped
 
+# Held to a schema, and to an object of any kind.
+city = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}, "people": {"type": "integer", "maximum": 99_999_999}}, "required": ["city", "people"], "additionalProperties": False}
+held = client.chat.completions.create(**{**greedy, "max_tokens": 100}, response_format={"type": "json_schema", "json_schema": {"name": "city", "schema": city, "strict": True}})
+document = json.loads(held.choices[0].message.content)
+assert list(document) == ["city", "people"] and isinstance(document["people"], int) and held.choices[0].finish_reason == "stop", held
+loose = client.chat.completions.create(**{**greedy, "max_tokens": 5}, response_format={"type": "json_object"})
+assert loose.choices[0].message.content.startswith("{"), loose
+
 # Left in the middle: the next question is answered at once all the same.
 stream = client.chat.completions.create(**{**greedy, "messages": [{"role": "user", "content": "Count to a thousand."}], "max_tokens": 1500}, stream=True)
 next(iter(stream))
@@ -63,8 +72,8 @@ for wrong, kind in [
     ({"model": "gpt-4o"}, openai.NotFoundError),
     ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}, openai.BadRequestError),
     ({"temperature": 3}, openai.BadRequestError),
-    ({"messages": [{"role": "user", "content": "word " * 5000}]}, openai.BadRequestError),
-    ({"response_format": {"type": "json_object"}}, openai.BadRequestError),
+    ({"messages": [{"role": "user", "content": "word " * 10_000}]}, openai.BadRequestError),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "none", "schema": {"type": "strange"}}}}, openai.BadRequestError),
 ]:
     try:
         client.chat.completions.create(**{**greedy, **wrong})

@@ -117,7 +117,8 @@ pub(crate) fn command(mut arguments: Arguments) -> Result<(), BenchError> {
     let vectors: Vec<Option<Vec<f32>>> = (0..CONTENDERS.len()).map(|at| vectors(&folder.path().join(format!("{at}.f32")))).collect();
     let reference = vectors[2].clone().ok_or_else(|| BenchError::Usage("our own f32 did not run, and nothing can be compared".to_owned()))?;
     let alike: Vec<Option<f64>> = vectors.iter().map(|found| found.as_ref().map(|found| least_cosine(&reference, found))).collect();
-    show(&best, &alike, count, work, json);
+    let peak = ajatus_candle::peak_gflops(THREADS);
+    show(&best, &alike, count, work, peak, json);
     match alike.iter().zip(&CONTENDERS).find(|(cosine, _)| cosine.is_some_and(|cosine| cosine < 0.9999)) {
         Some((cosine, contender)) => Err(BenchError::Usage(format!("{} gives other vectors: least cosine {}", contender.name, cosine.unwrap_or_default()))),
         None => Ok(()),
@@ -134,7 +135,8 @@ fn work(model: &Path, texts: &[String]) -> Result<(usize, f64), BenchError> {
     Ok((lengths.iter().sum(), flop / 1e9))
 }
 
-fn show(best: &[Result<(f64, f64), String>], alike: &[Option<f64>], texts: usize, (tokens, gflop): (usize, f64), json: bool) {
+fn show(best: &[Result<(f64, f64), String>], alike: &[Option<f64>], texts: usize, (tokens, gflop): (usize, f64), peak: f64, json: bool) {
+
     let peer = best[4].as_ref().ok();
     let rows = CONTENDERS.iter().zip(best).zip(alike);
     #[expect(clippy::cast_precision_loss, reason = "a figure")]
@@ -142,21 +144,22 @@ fn show(best: &[Result<(f64, f64), String>], alike: &[Option<f64>], texts: usize
     if json {
         let rows: Vec<Value> = rows
             .map(|((contender, found), cosine)| match found {
-                Ok((wall, cpu)) => json!({"contender": contender.name, "texts_per_second": each(*wall), "cpu_seconds": cpu, "gflops": gflop / wall, "times_onnxruntime_wall": peer.map(|peer| peer.0 / wall), "times_onnxruntime_cpu": peer.map(|peer| peer.1 / cpu), "least_cosine": cosine}),
+                Ok((wall, cpu)) => json!({"contender": contender.name, "texts_per_second": each(*wall), "cpu_seconds": cpu, "gflops": gflop / wall, "share_of_peak": gflop / wall / peak, "times_onnxruntime_wall": peer.map(|peer| peer.0 / wall), "times_onnxruntime_cpu": peer.map(|peer| peer.1 / cpu), "least_cosine": cosine}),
                 Err(reason) => json!({"contender": contender.name, "not_run": reason}),
             })
             .collect();
-        println!("{}", json!({"machine": machine(), "texts": texts, "tokens": tokens, "gflop": gflop, "threads": THREADS, "rows": rows}));
+        println!("{}", json!({"machine": machine(), "texts": texts, "tokens": tokens, "gflop": gflop, "threads": THREADS, "peak_gflops": peak, "rows": rows}));
         return;
     }
-    println!("{texts} texts, {tokens} tokens, {gflop:.0} GFLOP of useful work, {THREADS} threads; {}", machine());
-    println!("{:<42} {:>8} {:>7} {:>7} {:>9} {:>9} {:>9}", "", "texts/s", "cpu s", "GFLOP/s", "x ORT", "x ORT cpu", "cosine");
+    println!("{texts} texts, {tokens} tokens, {gflop:.0} GFLOP of useful work, {THREADS} threads, whose f32 matrix peak is {peak:.0} GFLOP/s; {}", machine());
+    println!("{:<42} {:>8} {:>7} {:>7} {:>7} {:>9} {:>9} {:>9}", "", "texts/s", "cpu s", "GFLOP/s", "of peak", "x ORT", "x ORT cpu", "cosine");
     for ((contender, found), cosine) in rows {
         match found {
             Ok((wall, cpu)) => {
                 let times = |of: fn(&(f64, f64)) -> f64, mine: f64| peer.map_or_else(|| "-".to_owned(), |peer| format!("{:.2}", of(peer) / mine));
                 let cosine = cosine.map_or_else(|| "-".to_owned(), |cosine| format!("{cosine:.6}"));
-                println!("{:<42} {:>8.0} {cpu:>7.2} {:>7.0} {:>9} {:>9} {cosine:>9}", contender.name, each(*wall), gflop / wall, times(|peer| peer.0, *wall), times(|peer| peer.1, *cpu));
+                let share = format!("{:.0} %", 100.0 * gflop / wall / peak);
+                println!("{:<42} {:>8.0} {cpu:>7.2} {:>7.0} {share:>7} {:>9} {:>9} {cosine:>9}", contender.name, each(*wall), gflop / wall, times(|peer| peer.0, *wall), times(|peer| peer.1, *cpu));
             }
             Err(reason) => println!("{:<42} not run: {reason}", contender.name),
         }

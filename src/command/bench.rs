@@ -6,7 +6,6 @@ mod embed;
 mod freshness;
 mod generate;
 mod load;
-mod peak;
 mod report;
 mod settings;
 mod texts;

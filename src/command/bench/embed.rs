@@ -15,7 +15,7 @@ use super::load::{Load, Outcome, Texts, Times, measure};
 use super::settings::Batching;
 use super::watch::{Batches, Watched};
 use super::work::Bert;
-use super::{peak, texts};
+use super::texts;
 use crate::cli::BenchEmbedArgs;
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
@@ -162,7 +162,7 @@ async fn open(config: &Config, args: &BenchEmbedArgs, out: &Out) -> anyhow::Resu
         if !local && threads.is_some() {
             return Err(Ended::new(Exit::Usage, "--threads is for the model in this process, but a server answers for it; leave it out"));
         }
-        let peak = if local { Some(tokio::task::spawn_blocking(move || peak::gflops(count)).await?) } else { None };
+        let peak = if local { Some(tokio::task::spawn_blocking(move || ajatus_candle::peak_gflops(count)).await?) } else { None };
         devices.push(Device { stack, model, threads, peak });
     }
     Ok(devices)

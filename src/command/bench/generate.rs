@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use tokio::task::JoinSet;
 
 use super::best::{Candidate, Choice, best};
-use super::{peak, texts};
+use super::texts;
 use crate::cli::BenchGenerateArgs;
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
@@ -126,7 +126,7 @@ async fn sweep(config: &Config, args: &BenchGenerateArgs, questions: &Arc<Vec<St
         }
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let count = config.models.chat.threads.unwrap_or_else(cores);
-        let peak = if served { None } else { Some(tokio::task::spawn_blocking(move || peak::gflops(count)).await?) };
+        let peak = if served { None } else { Some(tokio::task::spawn_blocking(move || ajatus_candle::peak_gflops(count)).await?) };
         peaks.extend(peak.map(|peak| (count, peak)));
         let stack = Stack::open(config, Needs::generator(), out).await?;
         let generator = stack.chat_generator();

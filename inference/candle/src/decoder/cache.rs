@@ -24,7 +24,7 @@ impl Cache {
     pub(crate) fn new(shape: &Shape, tokens: usize) -> Self {
         let capacity = tokens.next_multiple_of(COLUMNS);
         let count = shape.kv_heads * capacity * shape.wide();
-        let layer = || if shape.rounded { Layer::Half { keys: vec![Half(0); count], values: vec![Half(0); count] } } else { Layer::Full { keys: vec![0; count], values: vec![0; count] } };
+        let layer = || if shape.rounded { Layer::Half { keys: vec![0; count], values: vec![0; count] } } else { Layer::Full { keys: vec![0; count], values: vec![0; count] } };
         let layers = (0..shape.layers).map(|_| layer()).collect();
         Self { layers, length: 0, capacity }
     }

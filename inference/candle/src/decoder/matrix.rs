@@ -90,7 +90,7 @@ impl Matrix {
         if !values.iter().all(|value| value.is_finite()) {
             return Err(NO_NUMBER.to_owned());
         }
-        Ok(Self { packed: Packed::Half(transpose(values, outputs, inputs, Half(0), |value: f16| Half(value.to_bits()))), outputs, inputs })
+        Ok(Self { packed: Packed::Half(transpose(values, outputs, inputs, 0, f16::to_bits)), outputs, inputs })
     }
 
     /// From the bytes of a GGUF tensor. `None` if this form is not kept as it is.
@@ -150,7 +150,7 @@ impl Matrix {
         match &self.packed {
             Packed::Full(cells) => to.iter_mut().enumerate().for_each(|(line, value)| *value = f32::from_bits(cells[from + line * COLUMNS])),
             Packed::Brain(cells) => to.iter_mut().enumerate().for_each(|(line, value)| *value = bf16::from_bits(cells[from + line * COLUMNS].0).to_f32()),
-            Packed::Half(cells) => to.iter_mut().enumerate().for_each(|(line, value)| *value = f16::from_bits(cells[from + line * COLUMNS].0).to_f32()),
+            Packed::Half(cells) => to.iter_mut().enumerate().for_each(|(line, value)| *value = f16::from_bits(cells[from + line * COLUMNS]).to_f32()),
             Packed::Quantised(form, bytes) => {
                 let (blocks, stride) = (self.inputs / BLOCK, form.stride());
                 let side = &bytes.get()[(panel * 2 + column / ABREAST) * blocks * stride..][..blocks * stride];

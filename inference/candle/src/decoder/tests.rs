@@ -16,7 +16,7 @@ use rand::{Rng as _, SeedableRng as _};
 use super::input::{Input, Reads};
 use super::*;
 use crate::kernels::product::COLUMNS;
-use crate::load::gguf;
+use crate::load::{folder, gguf};
 use crate::kernels::set::IntegerWork;
 
 const LAYERS: usize = 2;
@@ -34,24 +34,6 @@ enum Form {
     F16,
     Bf16,
     Blocks(GgmlDType),
-}
-
-fn transformers(name: Name) -> String {
-    let (at, part) = match name {
-        Name::Words => return "model.embed_tokens.weight".to_owned(),
-        Name::Scores => return "lm_head.weight".to_owned(),
-        Name::Norm => return "model.norm.weight".to_owned(),
-        Name::AttentionNorm(at) => (at, "input_layernorm"),
-        Name::Query(at) => (at, "self_attn.q_proj"),
-        Name::Key(at) => (at, "self_attn.k_proj"),
-        Name::Value(at) => (at, "self_attn.v_proj"),
-        Name::Output(at) => (at, "self_attn.o_proj"),
-        Name::InnerNorm(at) => (at, "post_attention_layernorm"),
-        Name::Gate(at) => (at, "mlp.gate_proj"),
-        Name::Up(at) => (at, "mlp.up_proj"),
-        Name::Down(at) => (at, "mlp.down_proj"),
-    };
-    format!("model.layers.{at}.{part}.weight")
 }
 
 fn shape(head: usize, window: Option<usize>, scaling: Scaling) -> Shape {
@@ -75,7 +57,7 @@ impl Seeded {
                 Form::Bf16 => held(DType::BF16),
                 Form::Blocks(dtype) => QTensor::quantize(&tensor, dtype).and_then(|tensor| tensor.dequantize(&Device::Cpu)).expect("rounded"),
             };
-            tensors.insert(transformers(name), tensor);
+            tensors.insert(folder::name(name), tensor);
         };
         let (width, queries, keys) = (shape.width, shape.heads * shape.head, shape.kv_heads * shape.head);
         put(Name::Words, &[shape.vocabulary, width]);
@@ -102,11 +84,11 @@ impl Seeded {
 
 impl Origin for Seeded {
     fn has(&self, name: Name) -> bool {
-        self.tensors.contains_key(&transformers(name))
+        self.tensors.contains_key(&folder::name(name))
     }
 
     fn matrix(&mut self, name: Name, outputs: usize, inputs: usize) -> Result<Matrix, String> {
-        let tensor = self.tensors[&transformers(name)].clone();
+        let tensor = self.tensors[&folder::name(name)].clone();
         assert_eq!(tensor.dims(), [outputs, inputs]);
         let flat = tensor.flatten_all().expect("flat");
         match self.form {
@@ -121,7 +103,7 @@ impl Origin for Seeded {
     }
 
     fn row(&mut self, name: Name, count: usize) -> Result<Vec<f32>, String> {
-        let row = self.tensors[&transformers(name)].to_vec1::<f32>().expect("numbers");
+        let row = self.tensors[&folder::name(name)].to_vec1::<f32>().expect("numbers");
         assert_eq!(row.len(), count);
         Ok(row)
     }

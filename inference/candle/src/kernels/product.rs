@@ -43,7 +43,7 @@ impl Written for u32 {
 impl Written for Half {
     #[inline(always)]
     fn of(value: f32) -> Self {
-        Self(half::f16::from_f32(value).to_bits())
+        half::f16::from_f32(value).to_bits()
     }
 }
 
@@ -71,17 +71,15 @@ impl Kept for Brain {
     }
 }
 
-/// A number in 16 bits, as `f16`; read by sets with one number in a cell.
-#[derive(Clone, Copy, Default)]
-#[repr(transparent)]
-pub(crate) struct Half(pub(crate) u16);
+/// A number in 16 bits, as `f16`; read by sets with one number in a cell. A plain integer, so that zeros come from the system and cost nothing until they are written.
+pub(crate) type Half = u16;
 
 impl Kept for Half {
     #[inline(always)]
     #[expect(unsafe_code, reason = "the contract of all instruction sets")]
     unsafe fn cells<S: Set>(from: *const Self) -> S::Cells {
-        // SAFETY: passed on; it is a number in 16 bits.
-        unsafe { S::from_f16(from.cast()) }
+        // SAFETY: passed on.
+        unsafe { S::from_f16(from) }
     }
 }
 

@@ -218,7 +218,8 @@ impl Positions {
     }
 }
 
-fn name(name: Name) -> String {
+/// A tensor's name in the files.
+pub(crate) fn name(name: Name) -> String {
     let (at, part) = match name {
         Name::Words => return "model.embed_tokens.weight".to_owned(),
         Name::Scores => return "lm_head.weight".to_owned(),

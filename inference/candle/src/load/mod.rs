@@ -1,6 +1,6 @@
 //! A chat model from its files: GGUF, or a folder with safetensors.
 
-mod folder;
+pub(crate) mod folder;
 pub(crate) mod gguf;
 mod tokenizer;
 

@@ -175,60 +175,47 @@ set! {
     }
 }
 
-set! {
-    /// `f32` in 512-bit vectors.
-    Avx512, "avx512f,avx512bw,avx512dq,avx512vl", ["avx512f", "avx512bw", "avx512dq", "avx512vl"], rows 12, lanes 16, per cell 1,
-    __m512, _mm512_setzero_ps, load_16, _mm512_storeu_ps, bf16_16, f16_16;
+/// Defines a set of `f32` in 512-bit vectors.
+macro_rules! set_512 {
+    ($(#[$about:meta])* $name:ident, $features:literal, [$($feature:tt),+]) => {
+        set! {
+            $(#[$about])*
+            $name, $features, [$($feature),+], rows 12, lanes 16, per cell 1,
+            __m512, _mm512_setzero_ps, load_16, _mm512_storeu_ps, bf16_16, f16_16;
 
-    #[inline(always)]
-    unsafe fn spread(from: *const u32) -> __m512 {
-        // SAFETY: the caller gives the address of a cell.
-        unsafe { _mm512_broadcastss_ps(_mm_load_ss(from.cast())) }
-    }
+            #[inline(always)]
+            unsafe fn spread(from: *const u32) -> __m512 {
+                // SAFETY: the caller gives the address of a cell.
+                unsafe { _mm512_broadcastss_ps(_mm_load_ss(from.cast())) }
+            }
 
-    #[inline(always)]
-    unsafe fn step(sums: __m512, row: __m512, columns: __m512) -> __m512 {
-        // SAFETY: within `run`.
-        unsafe { _mm512_fmadd_ps(row, columns, sums) }
-    }
+            #[inline(always)]
+            unsafe fn step(sums: __m512, row: __m512, columns: __m512) -> __m512 {
+                // SAFETY: within `run`.
+                unsafe { _mm512_fmadd_ps(row, columns, sums) }
+            }
 
-    #[inline(always)]
-    fn narrow(values: &[f32], cells: &mut [u32]) {
-        narrow_f32(values, cells);
-    }
+            #[inline(always)]
+            fn narrow(values: &[f32], cells: &mut [u32]) {
+                narrow_f32(values, cells);
+            }
 
-    #[inline(always)]
-    fn join(rows: [&[u32]; 2], cells: &mut [u32]) {
-        cells.copy_from_slice(rows[0]);
-    }
+            #[inline(always)]
+            fn join(rows: [&[u32]; 2], cells: &mut [u32]) {
+                cells.copy_from_slice(rows[0]);
+            }
+        }
+    };
 }
 
-set! {
+set_512! {
+    /// `f32` in 512-bit vectors.
+    Avx512, "avx512f,avx512bw,avx512dq,avx512vl", ["avx512f", "avx512bw", "avx512dq", "avx512vl"]
+}
+
+set_512! {
     /// As [`Avx512`], with products of bytes (`avx512_vnni`).
-    Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"], rows 12, lanes 16, per cell 1,
-    __m512, _mm512_setzero_ps, load_16, _mm512_storeu_ps, bf16_16, f16_16;
-
-    #[inline(always)]
-    unsafe fn spread(from: *const u32) -> __m512 {
-        // SAFETY: the caller gives the address of a cell.
-        unsafe { _mm512_broadcastss_ps(_mm_load_ss(from.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn step(sums: __m512, row: __m512, columns: __m512) -> __m512 {
-        // SAFETY: within `run`.
-        unsafe { _mm512_fmadd_ps(row, columns, sums) }
-    }
-
-    #[inline(always)]
-    fn narrow(values: &[f32], cells: &mut [u32]) {
-        narrow_f32(values, cells);
-    }
-
-    #[inline(always)]
-    fn join(rows: [&[u32]; 2], cells: &mut [u32]) {
-        cells.copy_from_slice(rows[0]);
-    }
+    Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"]
 }
 
 set! {
