@@ -16,10 +16,7 @@ use candle_nn::var_builder::SimpleBackend;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::files::{read, refuse};
-
-/// Files of an adapter's folder, in the order in which they are hashed.
-pub(crate) const FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
+use crate::files::{ADAPTER, read, refuse};
 
 /// What of `adapter_config.json` changes the numbers.
 #[derive(Deserialize)]
@@ -46,7 +43,7 @@ pub(crate) struct Adapted {
 }
 
 fn scale(path: &Path) -> Result<f64, InferenceError> {
-    let path = path.join(FILES[0]);
+    let path = path.join(ADAPTER[0]);
     let config: Config = serde_json::from_str(&read(&path)?).map_err(|error| refuse(&path, format!("it is no configuration of a LoRA adapter: {error}")))?;
     if config.peft_type != "LORA" {
         return Err(refuse(&path, format!("the adapter is of type {:?}, but only LORA is computed here", config.peft_type)));
@@ -79,7 +76,7 @@ impl Adapted {
     /// fit it, or that is no number.
     pub(crate) fn open(base: MmapedSafetensors, folder: &Path) -> Result<Self, InferenceError> {
         let scale = scale(folder)?;
-        let path: PathBuf = folder.join(FILES[1]);
+        let path: PathBuf = folder.join(ADAPTER[1]);
         let unread = |error: candle_core::Error| refuse(&path, format!("it cannot be read: {error}"));
         let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).map_err(unread)?;
         let mut names: Vec<String> = tensors.keys().cloned().collect();

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ajatus_inference::{InferenceError, ModelIdentity};
 
-use crate::adapter::FILES;
+/// Files of an adapter's folder, in the order in which they are hashed.
+pub(crate) const ADAPTER: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 
 /// A refusal that names the file.
 pub(crate) fn refuse(path: &Path, reason: impl std::fmt::Display) -> InferenceError {
@@ -60,7 +61,7 @@ pub(crate) fn identify(name: &str, files: &[PathBuf], adapter: Option<&Path>, wa
         let base = hasher.finalize();
         hasher = blake3::Hasher::new();
         hasher.update(base.as_bytes());
-        for name in FILES {
+        for name in ADAPTER {
             let path = folder.join(name);
             let file = File::open(&path).map_err(|error| refuse(&path, format!("{error}; is this the folder of an adapter?")))?;
             hasher.update_reader(file).map_err(|error| refuse(&path, error))?;

@@ -6,15 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use ajatus_inference::{ChatMessage, GenerateRequest, GenerateStream, Generator, InferenceError, ModelIdentity};
 use async_trait::async_trait;
-use tokenizers::Tokenizer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::device::Device;
 use crate::files::{broken, identify, pool, threads};
-use crate::guide::{Grammar, Guide};
 use crate::load::{Loaded, Wish, files, load};
 use crate::schedule::{self, Asked, Limits};
+use crate::words::Words;
 
 /// Requests waiting at most.
 const QUEUE: usize = 32;
@@ -46,30 +45,6 @@ pub struct GeneratorConfig {
     pub device: Device,
     /// By candle on the processor too, one answer after the other: the reference. Default false.
     pub reference: bool,
-}
-
-/// What rendering and counting need, shared with the model's thread.
-pub(crate) struct Words {
-    pub(crate) tokenizer: Tokenizer,
-    template: ajatus_inference::template::ChatTemplate,
-    /// Tokens that end an answer.
-    pub(crate) ends: Vec<u32>,
-    adds_special: bool,
-    /// Tokens of prompt and answer together at most.
-    pub(crate) context: usize,
-    vocabulary: usize,
-    /// Made when the first schema is asked for.
-    grammar: OnceLock<Result<Grammar, InferenceError>>,
-}
-
-impl Words {
-    fn guide(&self, schema: &serde_json::Value) -> Result<Guide, InferenceError> {
-        let grammar = self.grammar.get_or_init(|| {
-            let end = self.ends.first().ok_or_else(|| broken("the model's files do not say which token ends an answer, so it cannot be held to a schema"))?;
-            Grammar::new(&self.tokenizer, self.vocabulary, *end)
-        });
-        grammar.as_ref().map_err(Clone::clone)?.begin(schema)
-    }
 }
 
 /// A chat model in this process.
@@ -122,12 +97,6 @@ impl CandleGenerator {
             TrySendError::Disconnected(_) => broken("the chat model's thread has ended"),
         })
     }
-
-    fn tokens(words: &Words, messages: &[ChatMessage]) -> Result<Vec<u32>, InferenceError> {
-        let text = words.template.render(messages)?;
-        let encoding = words.tokenizer.encode(text, words.adds_special).map_err(|error| InferenceError::Input { reason: error.to_string() })?;
-        Ok(encoding.get_ids().to_vec())
-    }
 }
 
 impl Drop for CandleGenerator {
@@ -151,11 +120,11 @@ impl Generator for CandleGenerator {
     }
 
     async fn count_tokens(&self, messages: &[ChatMessage]) -> Result<usize, InferenceError> {
-        Self::tokens(&self.words, messages).map(|tokens| tokens.len())
+        self.words.prompt(messages).map(|tokens| tokens.len())
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<GenerateStream, InferenceError> {
-        let tokens = Self::tokens(&self.words, &request.messages)?;
+        let tokens = self.words.prompt(&request.messages)?;
         if tokens.len() >= self.words.context {
             return Err(InferenceError::Input {
                 reason: format!("the prompt has {} tokens, but the context holds {} with the answer", tokens.len(), self.words.context),

@@ -25,6 +25,7 @@ mod peak;
 mod sample;
 mod schedule;
 mod stream;
+mod words;
 
 pub use device::Device;
 pub use embedder::{CandleEmbedder, EmbedderConfig, Engine, Precision};

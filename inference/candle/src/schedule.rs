@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::decoder::{Cache, Decoder, Part, Scratch, Wanted};
 use crate::files::broken;
-use crate::generator::Words;
 use crate::guide::Guide;
 use crate::sample::Sampler;
 use crate::stream::{Grown, TextStream};
+use crate::words::Words;
 
 /// Tokens of prompts in a pass, where nobody waits for the next token of an answer.
 const PROMPT_ALONE: usize = 256;
@@ -49,7 +49,7 @@ pub(crate) struct Limits {
 /// What is asked of a sequence, and what has come of it.
 enum Work<'a> {
     Answer {
-        sampler: Sampler,
+        sampler: Box<Sampler>,
         guide: Option<Box<Guide>>,
         text: Option<TextStream<'a>>,
         /// Tokens to say at most.
@@ -209,11 +209,11 @@ pub(crate) fn run(decoder: &Decoder, words: &Words, limits: Limits, inbox: &Rece
         running.retain(|sequence| !sequence.left());
         waiting.retain(|sequence| !sequence.left());
         admit(&mut running, &mut waiting, limits);
-        #[expect(clippy::cast_precision_loss, reason = "a few sequences")]
-        metrics::gauge!("inference_sequences_running").set(running.len() as f64);
         if !running.is_empty() {
             step(decoder, words, &mut running, &mut scratch);
         }
+        #[expect(clippy::cast_precision_loss, reason = "a few sequences")]
+        metrics::gauge!("inference_sequences_running").set(running.len() as f64);
     }
 }
 
@@ -233,7 +233,7 @@ fn begin<'a>(decoder: &Decoder, words: &'a Words, asked: Asked) -> Option<Sequen
         Asked::Answer { tokens, request, guide, events } => {
             let most = request.max_tokens.min(words.context - tokens.len());
             let text = TextStream::new(&words.tokenizer, request.stop);
-            (tokens, most, Work::Answer { sampler: Sampler::new(&request.sampling), guide, text: Some(text), most, events })
+            (tokens, most, Work::Answer { sampler: Box::new(Sampler::new(&request.sampling)), guide, text: Some(text), most, events })
         }
         Asked::Scores { tokens, told } => (tokens, 0, Work::Scores { found: Vec::new(), told: Some(told) }),
     };

@@ -150,13 +150,13 @@ pub async fn embeds(model: Arc<dyn Embedder>, dimension: usize) {
     let together = model.embed(texts.clone()).await.expect("answered");
     assert_eq!(together.len(), texts.len());
     let vector = |at: usize| together[at].as_ref().expect("a vector");
-    for at in 0..texts.len() {
+    for (at, text) in texts.iter().enumerate() {
         assert_eq!(vector(at).len(), dimension);
         let length: f32 = vector(at).iter().map(|value| value * value).sum();
-        assert!((length - 1.0).abs() < 1e-4, "{:?} has length {length}", texts[at]);
-        let alone = model.embed(vec![texts[at].clone()]).await.expect("answered").remove(0).expect("a vector");
+        assert!((length - 1.0).abs() < 1e-4, "{text:?} has length {length}");
+        let alone = model.embed(vec![text.clone()]).await.expect("answered").remove(0).expect("a vector");
         let worst = alone.iter().zip(vector(at)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst < 1e-5, "{:?} alone and in company differ by {worst}", texts[at]);
+        assert!(worst < 1e-5, "{text:?} alone and in company differ by {worst}");
     }
     assert_eq!(vector(0), vector(3), "the same text, the same vector");
     assert_ne!(vector(0), vector(2));

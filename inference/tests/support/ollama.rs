@@ -96,7 +96,8 @@ async fn chat(State(fake): State<Fake>, body: Bytes) -> Response {
     }
     let options = &asked.options;
     let bounds = options.num_ctx >= 16 && options.num_predict > 0 && options.top_k >= 0 && options.seed >= 0;
-    if !bounds || !(0.0..=2.0).contains(&options.temperature) || !(options.top_p > 0.0 && options.top_p <= 1.0) || options.repeat_penalty <= 0.0 {
+    let sampling = (0.0..=2.0).contains(&options.temperature) && options.top_p > 0.0 && options.top_p <= 1.0 && options.repeat_penalty > 0.0;
+    if !bounds || !sampling {
         return refuse(StatusCode::BAD_REQUEST, "an option is out of bounds");
     }
     assert!(asked.stream && asked.messages.iter().all(|message| ["system", "user", "assistant"].contains(&message.role.as_str())));

@@ -344,7 +344,7 @@ fn related(scene: &Scene<'_>, at: usize, what: What) -> Option<Taken> {
     // `Koira` is a relation only where the pattern says whose: `minun koira`, `meillä on koira`.
     let (attribute, base) = if what == What::RelFi { lexicon::finnish_relation(word)? } else { lexicon::relation(word)? };
     let pet = attribute == super::fact::Attribute::Pet;
-    if (what == What::Pet && !pet) || scene.word(at + 1) == Some("'s") && what == What::Pet {
+    if what == What::Pet && (!pet || scene.word(at + 1) == Some("'s")) {
         return None;
     }
     let mut taken = one(base, 0, at + 1)?;

@@ -141,9 +141,7 @@ fn told(words: &[Word], at: usize) -> Option<Told> {
     let (when, mut end) = found?;
     let mut lead = lead;
     // Times of the day say no more here, but belong to the time.
-    if word(end) == "at" && words.get(end + 1).is_some_and(|next| next.kind == Kind::Number) {
-        end += 2;
-    } else if matches!(word(end), "klo" | "kello") && words.get(end + 1).is_some_and(|next| next.kind == Kind::Number) {
+    if matches!(word(end), "at" | "klo" | "kello") && words.get(end + 1).is_some_and(|next| next.kind == Kind::Number) {
         end += 2;
     }
     while matches!(word(end), "am" | "pm" | "morning" | "afternoon" | "evening" | "night" | "o'clock" | "aamulla" | "illalla" | "iltana" | "aamuna") {

@@ -127,7 +127,7 @@ impl Kind {
 fn six(number: usize, block: &[u8], take: &mut impl FnMut(Group<'_>)) {
     let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
     let scale = half(block, 208);
-    for group in 0..16 {
+    for (group, factor) in scales.iter().enumerate() {
         let mut numbers = [0; 16];
         for (place, target) in numbers.iter_mut().enumerate() {
             // Halves of 128 numbers; in each, quarters of 32 that share their bytes.
@@ -136,7 +136,7 @@ fn six(number: usize, block: &[u8], take: &mut impl FnMut(Group<'_>)) {
             let bits = high[side * 32 + at] >> (2 * quarter) & 3;
             *target = (if quarter < 2 { byte & 15 } else { byte >> 4 }) | bits << 4;
         }
-        let scale = scale * f32::from(scales[group].cast_signed());
+        let scale = scale * f32::from(factor.cast_signed());
         take(Group { at: number * 16 + group, scale, least: -32.0 * scale, numbers: &numbers });
     }
 }

@@ -15,7 +15,7 @@ use super::{Decodes, Shape};
 pub(crate) enum Network {
     Quantised(Box<ModelWeights>),
     Mistral(Box<mistral::Model>),
-    Llama { model: Box<llama::Llama>, config: llama::Config, dtype: DType, cache: llama::Cache },
+    Llama { model: Box<llama::Llama>, config: Box<llama::Config>, dtype: DType, cache: Box<llama::Cache> },
 }
 
 pub(super) struct ByCandle {
@@ -41,7 +41,7 @@ impl Network {
         match self {
             Self::Quantised(model) => model.clear_kv_cache(),
             Self::Mistral(model) => model.clear_kv_cache(),
-            Self::Llama { config, dtype, cache, .. } => *cache = llama::Cache::new(true, *dtype, config, device)?,
+            Self::Llama { config, dtype, cache, .. } => **cache = llama::Cache::new(true, *dtype, config, device)?,
         }
         Ok(())
     }

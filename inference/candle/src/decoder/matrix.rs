@@ -53,10 +53,7 @@ pub(crate) struct Matrix {
 }
 
 /// Rows of `inputs` numbers as panels of their transpose, with zeros where the last panel has no column.
-fn transpose<T: Copy, K: Copy + Send + Sync>(rows: &[T], outputs: usize, inputs: usize, none: K, keep: impl Fn(T) -> K + Sync) -> Vec<K>
-where
-    T: Sync,
-{
+fn transpose<T: Copy + Sync, K: Copy + Send + Sync>(rows: &[T], outputs: usize, inputs: usize, none: K, keep: impl Fn(T) -> K + Sync) -> Vec<K> {
     let mut panels = vec![none; outputs.div_ceil(COLUMNS) * inputs * COLUMNS];
     panels.par_chunks_exact_mut(inputs * COLUMNS).enumerate().for_each(|(panel, cells)| {
         for (column, row) in rows.chunks_exact(inputs).skip(panel * COLUMNS).take(COLUMNS).enumerate() {

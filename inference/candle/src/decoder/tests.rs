@@ -302,8 +302,12 @@ fn a_product_has_the_same_bits_by_every_set_and_alone() {
             }
             #[cfg(target_arch = "x86_64")]
             {
-                Avx2::detect().map(|set| assert_eq!(bits(&product(set, &matrix, &left, rows)), bits(&wanted), "{form:?}, {rows} rows by AVX2"));
-                Vnni::detect().map(|set| assert_eq!(bits(&product(set, &matrix, &left, rows)), bits(&wanted), "{form:?}, {rows} rows by VNNI"));
+                if let Some(set) = Avx2::detect() {
+                    assert_eq!(bits(&product(set, &matrix, &left, rows)), bits(&wanted), "{form:?}, {rows} rows by AVX2");
+                }
+                if let Some(set) = Vnni::detect() {
+                    assert_eq!(bits(&product(set, &matrix, &left, rows)), bits(&wanted), "{form:?}, {rows} rows by VNNI");
+                }
             }
         }
     }

@@ -274,7 +274,6 @@ fn tile<S: Integers, const BYTES: bool, const FINE: bool, const R: usize>(at: Pl
             macro_rules! quads {
                 ($($line:literal)+; $at:expr, $read:expr) => {
                     $({
-                        #[expect(clippy::redundant_closure_call, reason = "it is the macro's argument")]
                         let columns = ($read)(lines.wrapping_add(64 * $line));
                         each_row!(R, row, {
                             dots[row] = S::dot::<BYTES>(dots[row], cells[row].wrapping_add($at + $line), columns);

@@ -187,8 +187,8 @@ impl Config {
             max_position_embeddings: shape.context,
             tie_word_embeddings: self.tie_word_embeddings,
         };
-        let cache = llama::Cache::new(true, dtype, &config, device)?;
-        Ok(Network::Llama { model: Box::new(llama::Llama::load(variables, &config)?), config, dtype, cache })
+        let cache = Box::new(llama::Cache::new(true, dtype, &config, device)?);
+        Ok(Network::Llama { model: Box::new(llama::Llama::load(variables, &config)?), config: Box::new(config), dtype, cache })
     }
 
     fn ends(&self) -> Vec<u32> {
