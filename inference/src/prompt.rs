@@ -11,7 +11,7 @@ use crate::port::{ChatMessage, ChatRole, InferenceError};
 /// What stands between two turns of one speaker, which are one message to a model: what it is trained on is joined as what it is asked.
 pub const BETWEEN_TURNS: &str = "\n";
 
-const CHAT: &str = include_str!("../prompts/chat.v1.jinja");
+const CHAT: &str = include_str!("../prompts/chat.v2.jinja");
 
 /// One memory as the model reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,7 +63,7 @@ impl ChatPrompt {
         environment.set_trim_blocks(true);
         environment.add_template("chat", CHAT).expect("the file in the repository is checked by a test");
         let hash = blake3::hash(CHAT.as_bytes()).to_hex();
-        Self { environment, identity: format!("chat.v1@{}", hash.chars().take(16).collect::<String>()) }
+        Self { environment, identity: format!("chat.v2@{}", hash.chars().take(16).collect::<String>()) }
     }
 
     /// Name, version and hash: which prompt an answer came from.
