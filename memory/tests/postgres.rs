@@ -251,7 +251,7 @@ async fn what_follows_work_dropped_at_any_point_is_committed() {
     let (mut progress, mut unfinished) = (state.progress, 0);
     for round in 1..60_u32 {
         // Again and again from the first poll, at which it is never done: how far the later ones come depends on how fast the server answers.
-        let polls = 1 + round % 12;
+        let polls = 1 + round % 8;
         // Everything that an epoch may do: each statement is a place to be dropped at, also where the server answers at once.
         let change = EpochDelta {
             upserts: vec![row(&test, user, round, "hei").await],
@@ -273,7 +273,7 @@ async fn what_follows_work_dropped_at_any_point_is_committed() {
         assert_eq!(seen.0, i64::from(round), "not committed after work dropped at poll {polls}");
         progress = db.positions("companion").await.expect("read").0;
     }
-    assert!(unfinished >= 4, "{unfinished}: the drops must meet the work");
+    assert!(unfinished > 5, "{unfinished}: the drops must meet the work");
 }
 
 #[tokio::test]
