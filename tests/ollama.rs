@@ -8,10 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ajatus_inference::InferenceError;
-use ajatus_inference::backend::{OllamaConfig, OllamaGenerator, Patience, Server};
+use ajatus_candle::{CandleEmbedder, EmbedderConfig, Precision};
+use ajatus_inference::backend::{OllamaConfig, OllamaEmbedder, OllamaGenerator, Patience, Server};
 use ajatus_inference::chain::Probe as _;
 use ajatus_inference::clock::SystemClock;
+use ajatus_inference::{Embedder as _, InferenceError};
 use conformance::{Facts, generates};
 use support::{root, signal};
 
@@ -74,4 +75,18 @@ async fn a_real_ollama_keeps_every_promise_of_the_port() {
     generator.probe().await.expect("it is there");
     let facts = Facts { question: "What is the capital of Finland?", says: None, long: "Tell me a long story.", counts: false, context: 1_024 };
     generates(generator, &facts, || 0).await;
+
+    // The embedding model, which Ollama makes of the same folder: the vectors that the model in this process gives.
+    let folder = root().join(".cache/models/all-MiniLM-L6-v2");
+    ollama.create("minilm", &folder);
+    let theirs = Arc::new(OllamaEmbedder::new(ollama.server(), OllamaConfig::new("minilm"), 384, 256));
+    theirs.probe().await.expect("it is there");
+    let config = EmbedderConfig { path: folder, name: "ours".to_owned(), precision: Precision::F32, ..EmbedderConfig::default() };
+    let ours = CandleEmbedder::load(config).expect("loaded");
+    let texts: Vec<String> = ["a cat naps", "Höyryävä kahvi", "x", "How much is 1,234.50?"].map(str::to_owned).to_vec();
+    let (theirs, ours) = (theirs.embed(texts.clone()).await.expect("theirs"), ours.embed(texts.clone()).await.expect("ours"));
+    for (text, (theirs, ours)) in texts.iter().zip(theirs.into_iter().zip(ours)) {
+        let cosine: f32 = theirs.expect("a vector").iter().zip(&ours.expect("a vector")).map(|(a, b)| a * b).sum();
+        assert!(cosine > 0.9999, "{text:?}: {cosine}");
+    }
 }
