@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use ajatus_candle::{CandleEmbedder, EmbedderConfig, Engine, Kernel, Precision};
+use ajatus_candle::{CandleEmbedder, Device, EmbedderConfig, Engine, Kernel, Precision};
 use ajatus_inference::Embedder as _;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -117,7 +117,7 @@ pub(crate) fn command(mut arguments: Arguments) -> Result<(), BenchError> {
     let vectors: Vec<Option<Vec<f32>>> = (0..CONTENDERS.len()).map(|at| vectors(&folder.path().join(format!("{at}.f32")))).collect();
     let reference = vectors[2].clone().ok_or_else(|| BenchError::Usage("our own f32 did not run, and nothing can be compared".to_owned()))?;
     let alike: Vec<Option<f64>> = vectors.iter().map(|found| found.as_ref().map(|found| least_cosine(&reference, found))).collect();
-    let peak = ajatus_candle::peak_gflops(THREADS);
+    let peak = ajatus_candle::peak_gflops(Device::Cpu, THREADS).map_err(|error| BenchError::Usage(error.to_string()))?;
     show(&best, &alike, count, work, peak, json);
     match alike.iter().zip(&CONTENDERS).find(|(cosine, _)| cosine.is_some_and(|cosine| cosine < 0.9999)) {
         Some((cosine, contender)) => Err(BenchError::Usage(format!("{} gives other vectors: least cosine {}", contender.name, cosine.unwrap_or_default()))),

@@ -85,3 +85,23 @@ pub(crate) fn threads(want: Option<usize>) -> usize {
 pub(crate) fn pool(name: &'static str, threads: usize) -> Result<rayon::ThreadPool, InferenceError> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(move |at| format!("{name} {at}")).build().map_err(broken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_parts_go_before_the_same_weights_in_another_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let names = |found: Vec<PathBuf>| -> Vec<String> { found.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect() };
+        let write = |name: &str| std::fs::write(folder.path().join(name), b"").expect("written");
+        assert!(safetensors(folder.path()).is_err());
+        write("consolidated.safetensors");
+        assert_eq!(names(safetensors(folder.path()).expect("found")), ["consolidated.safetensors"]);
+        write("model-00002-of-00002.safetensors");
+        write("model-00001-of-00002.safetensors");
+        assert_eq!(names(safetensors(folder.path()).expect("found")), ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]);
+        write("model.safetensors");
+        assert_eq!(names(safetensors(folder.path()).expect("found")), ["model.safetensors"]);
+    }
+}

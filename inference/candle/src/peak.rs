@@ -1,6 +1,6 @@
-//! The most f32 arithmetic that this processor does in matrix products, measured in this process.
+//! The most arithmetic that a device does in matrix products, measured in this process.
 //!
-//! A tile of a product, C += A B with A `[12, 256]` and B `[256, 32]` (AVX-512; `[6, 256]` and `[256, 16]` with AVX2), is computed again and again
+//! On a GPU: a product of two square matrices of bf16, by candle; nobody has run it on one yet. On this processor, in f32: a tile of a product, C += A B with A `[12, 256]` and B `[256, 32]` (AVX-512; `[6, 256]` and `[256, 16]` with AVX2), is computed again and again
 //! from the nearest cache with nothing around it: what any kernel for larger matrices can come near to and none can pass. All threads at once,
 //! because clocks fall when more cores work; the best of a few tries, because others may use the machine.
 //! Not promised: the same figure twice.
@@ -8,6 +8,12 @@
 use std::hint::black_box;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
+
+use ajatus_inference::InferenceError;
+use candle_core::{DType, Tensor};
+
+use crate::device::Device;
+use crate::files::broken;
 
 /// Length of the inner dimension.
 const DEPTH: usize = 256;
@@ -18,10 +24,41 @@ const TRIES: usize = 3;
 /// Tiles between two looks at the clock.
 const BLOCK: u32 = 64;
 
-/// Giga floating-point operations a second on so many threads at once, a multiply-add counted as two. Blocks for about 0.4 s.
-#[must_use]
-pub fn gflops(threads: usize) -> f64 {
-    (0..TRIES).map(|_| attempt(threads.max(1))).fold(0.0, f64::max)
+/// Rows and columns of a GPU's matrices.
+const SQUARE: usize = 8_192;
+/// Products of a GPU's try, after one that is not counted.
+const PRODUCTS: usize = 10;
+
+/// Giga floating-point operations a second, a multiply-add counted as two: on a processor in f32, on so many threads at once; on a GPU in bf16. Blocks for
+/// about 0.4 s.
+///
+/// # Errors
+/// [`InferenceError::Backend`] for a GPU that is not there, or that this program was not built for.
+pub fn gflops(device: Device, threads: usize) -> Result<f64, InferenceError> {
+    match device {
+        Device::Cpu => Ok((0..TRIES).map(|_| attempt(threads.max(1))).fold(0.0, f64::max)),
+        Device::Cuda(_) => {
+            let device = device.open()?;
+            (0..TRIES).try_fold(0.0_f64, |best, _| Ok(best.max(square(&device, SQUARE, PRODUCTS)?))).map_err(|error: candle_core::Error| broken(error))
+        }
+    }
+}
+
+/// Products of two square matrices of bf16, each with other numbers.
+fn square(device: &candle_core::Device, side: usize, products: usize) -> candle_core::Result<f64> {
+    let random = || Tensor::randn(0.0_f32, 1.0, (side, side), device)?.to_dtype(DType::BF16);
+    let right = random()?;
+    let left = (0..=products).map(|_| random()).collect::<candle_core::Result<Vec<_>>>()?;
+    black_box(left[0].matmul(&right)?);
+    device.synchronize()?;
+    let clock = Instant::now();
+    for left in &left[1..] {
+        black_box(left.matmul(&right)?);
+    }
+    device.synchronize()?;
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let flop = 2.0 * (side as f64).powi(3) * products as f64;
+    Ok(flop / clock.elapsed().as_secs_f64() / 1e9)
 }
 
 fn attempt(threads: usize) -> f64 {
@@ -184,6 +221,13 @@ mod tests {
             let (a, b) = (side(tile.rows, 3), side(tile.columns, 7));
             assert_eq!(tile.run(&a, &b), portable(&a, &b));
         }
+    }
+
+    #[test]
+    fn a_gpus_matrices_are_timed_and_one_that_is_not_there_is_an_error() {
+        assert!(square(&candle_core::Device::Cpu, 64, 2).expect("computed") > 0.0);
+        #[cfg(not(feature = "cuda"))]
+        assert!(gflops(Device::Cuda(0), 1).is_err());
     }
 
     #[test]

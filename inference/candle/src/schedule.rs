@@ -2,8 +2,10 @@
 //!
 //! Holds always: a pass has the next token of every sequence that is answering, and of prompts a bounded number of tokens, so that nobody who reads waits
 //! for another's long prompt; a caller who left is noticed between two passes; what one sequence says does not depend on the others; one that fails, fails alone.
+//! A panic in a pass is told to those in it, and the next are answered.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use ajatus_inference::{FinishReason, GenerateEvent, GenerateRequest, InferenceError};
@@ -210,7 +212,12 @@ pub(crate) fn run(decoder: &Decoder, words: &Words, limits: Limits, inbox: &Rece
         waiting.retain(|sequence| !sequence.left());
         admit(&mut running, &mut waiting, limits);
         if !running.is_empty() {
-            step(decoder, words, &mut running, &mut scratch);
+            // What a broken pass has left behind is thrown away: nothing goes on from it.
+            let passed = catch_unwind(AssertUnwindSafe(|| step(decoder, words, &mut running, &mut scratch)));
+            if passed.is_err() {
+                running.drain(..).for_each(|mut sequence| sequence.fail(broken("the model panicked; the log says where")));
+                scratch = Scratch::default();
+            }
         }
         #[expect(clippy::cast_precision_loss, reason = "a few sequences")]
         metrics::gauge!("inference_sequences_running").set(running.len() as f64);
@@ -309,4 +316,48 @@ fn step(decoder: &Decoder, words: &Words, running: &mut Vec<Sequence<'_>>, scrat
         .collect();
     let mut done = done.into_iter();
     running.retain(|_| !done.next().unwrap_or(false));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::OnceLock;
+    use std::sync::mpsc::sync_channel;
+
+    use ajatus_inference::{ChatMessage, ChatRole, Sampling};
+
+    use super::*;
+    use crate::load::{Loaded, Wish, load};
+
+    /// A sequence's events to their end.
+    fn all(mut events: mpsc::UnboundedReceiver<Event>) -> Vec<Event> {
+        std::iter::from_fn(|| events.blocking_recv()).collect()
+    }
+
+    #[test]
+    fn a_pass_that_panics_is_told_to_those_in_it_and_the_next_are_answered() {
+        let path = Path::new("../../.cache/models/SmolLM2-135M-Instruct/SmolLM2-135M-Instruct.Q4_1.gguf");
+        let Loaded { decoder, tokenizer, template, ends, adds_special, .. } = load(&[path.to_owned()], None, Wish { context: Some(256), ..Wish::default() }).expect("the model is there (run `tools/setup`)");
+        let decoder = decoder.that_panics_at(1);
+        let words = Words { tokenizer, template, ends, adds_special, context: 256, vocabulary: decoder.shape().vocabulary, grammar: OnceLock::new() };
+        let (ask, inbox) = sync_channel(8);
+        let asked = |most: usize| {
+            let messages = vec![ChatMessage { role: ChatRole::User, content: "What is the capital of Finland?".to_owned() }];
+            let request = GenerateRequest { messages: messages.clone(), max_tokens: most, stop: Vec::new(), sampling: Sampling { temperature: 0.0, repetition_penalty: 1.0, ..Sampling::default() } };
+            let (events, heard) = mpsc::unbounded_channel();
+            ask.send(Asked::Answer { tokens: words.prompt(&messages).expect("tokens"), request, guide: None, events }).expect("there is room");
+            heard
+        };
+        // Two are in the first pass, and in the second, which panics; the third comes when they are gone.
+        let heard = [asked(20), asked(30), asked(20)];
+        drop(ask);
+        run(&decoder, &words, Limits { sequences: 2, bytes: usize::MAX }, &inbox);
+        let [first, second, third] = heard.map(all);
+        for events in [first, second] {
+            assert!(matches!(events.last(), Some(Err(InferenceError::Backend { reason })) if reason.contains("panicked")), "{events:?}");
+        }
+        let said: String = third.iter().filter_map(|event| if let Ok(GenerateEvent::Text(text)) = event { Some(text.as_str()) } else { None }).collect();
+        assert_eq!(said, "The capital of Finland is Helsinki.");
+        assert!(matches!(third.last(), Some(Ok(GenerateEvent::Done { reason: FinishReason::Stop, .. }))), "{third:?}");
+    }
 }

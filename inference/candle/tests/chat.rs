@@ -224,6 +224,64 @@ async fn a_prompt_has_the_tokens_that_the_model_was_trained_on() {
     }
 }
 
+/// Changes a JSON file.
+fn change(path: &Path, by: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) {
+    let mut value: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).expect("read")).expect("JSON");
+    by(value.as_object_mut().expect("an object"));
+    std::fs::write(path, value.to_string()).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_as_transformers_5_writes_them_are_the_same_model() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    tiny::write_safetensors(&old);
+    tiny::write_safetensors(&new);
+    change(&new.join("config.json"), |config| {
+        let theta = config.remove("rope_theta").expect("it was there");
+        config.insert("rope_parameters".to_owned(), serde_json::json!({"rope_type": "default", "rope_theta": theta}));
+    });
+    change(&new.join("tokenizer_config.json"), |settings| {
+        let template = settings.remove("chat_template").expect("it was there");
+        std::fs::write(new.join("chat_template.jinja"), template.as_str().expect("text")).expect("written");
+    });
+    assert_eq!(said(&load(&new), request("ab ba", 12)).await, said(&load(&old), request("ab ba", 12)).await);
+    // And what is not computed is not taken for what is.
+    let refused = |by: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>), says: &str| {
+        let bad = folder.path().join("bad");
+        tiny::write_safetensors(&bad);
+        change(&bad.join("config.json"), by);
+        let config = GeneratorConfig { path: bad, name: "bad".into(), ..GeneratorConfig::default() };
+        let reason = CandleGenerator::load(config).err().expect("refused").to_string();
+        assert!(reason.contains(says), "{reason}");
+    };
+    refused(&|config| drop(config.insert("rope_scaling".to_owned(), serde_json::json!({"type": "yarn", "factor": 4.0}))), "yarn");
+    refused(&|config| drop(config.insert("attention_bias".to_owned(), true.into())), "biases");
+    refused(&|config| drop(config.insert("hidden_act".to_owned(), "gelu".into())), "gelu");
+    refused(&|config| drop(config.insert("num_key_value_heads".to_owned(), 3.into())), "cannot share");
+    refused(&|config| drop(config.insert("sliding_window".to_owned(), 0.into())), "no numbers");
+    refused(&|config| drop(config.insert("num_hidden_layers".to_owned(), 1.into())), "model.layers.1");
+    refused(&|config| drop(config.insert("num_hidden_layers".to_owned(), 3.into())), "model.layers.2");
+    refused(&|config| drop(config.insert("hidden_size".to_owned(), 64.into())), "not fit");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tokenizer_of_another_model_is_an_error_and_the_model_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    tiny::write_safetensors(folder.path());
+    change(&folder.path().join("tokenizer.json"), |tokenizer| {
+        let foreign = serde_json::json!({"id": 5_000, "content": "<foreign>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
+        tokenizer["model"]["vocab"]["<foreign>"] = 5_000.into();
+        tokenizer["added_tokens"].as_array_mut().expect("a list").push(foreign);
+    });
+    let model = load(folder.path());
+    let mut stream = model.generate(request("<foreign>", 5)).await.expect("started");
+    let error = stream.next().await.expect("an event").expect_err("no such token");
+    assert!(matches!(&error, InferenceError::Input { reason } if reason.contains("5000") && reason.contains("tokenizer")), "{error}");
+    assert!(stream.next().await.is_none());
+    assert_eq!(all(&model, request("ab ba", 3)).await.3, 3);
+}
+
 #[test]
 fn refuses_what_is_no_chat_model_and_says_which_file() {
     let refusal = |path: &Path, weights: Option<&str>| {

@@ -157,12 +157,13 @@ async fn open(config: &Config, args: &BenchEmbedArgs, out: &Out) -> anyhow::Resu
             config.models.embedding.threads = Some(threads.into());
         }
         let count = self::threads(threads, &config);
+        let device = config.models.embedding.device;
         let stack = Stack::open(config, Needs::embedder(), out).await?;
         let (model, local) = stack.bare_embedder();
         if !local && threads.is_some() {
             return Err(Ended::new(Exit::Usage, "--threads is for the model in this process, but a server answers for it; leave it out"));
         }
-        let peak = if local { Some(tokio::task::spawn_blocking(move || ajatus_candle::peak_gflops(count)).await?) } else { None };
+        let peak = if local { Some(tokio::task::spawn_blocking(move || ajatus_candle::peak_gflops(device, count)).await??) } else { None };
         devices.push(Device { stack, model, threads, peak });
     }
     Ok(devices)

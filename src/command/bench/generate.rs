@@ -125,8 +125,8 @@ async fn sweep(config: &Config, args: &BenchGenerateArgs, questions: &Arc<Vec<St
             config.models.chat.threads = Some(threads.into());
         }
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let count = config.models.chat.threads.unwrap_or_else(cores);
-        let peak = if served { None } else { Some(tokio::task::spawn_blocking(move || ajatus_candle::peak_gflops(count)).await?) };
+        let (count, device) = (config.models.chat.threads.unwrap_or_else(cores), config.models.chat.device);
+        let peak = if served { None } else { Some(tokio::task::spawn_blocking(move || ajatus_candle::peak_gflops(device, count)).await??) };
         peaks.extend(peak.map(|peak| (count, peak)));
         let stack = Stack::open(config, Needs::generator(), out).await?;
         let generator = stack.chat_generator();

@@ -85,6 +85,19 @@ impl Decoder {
         Self { network: Box::new(ByCandle::new(network, device, shape.clone())), shape }
     }
 
+    /// The same, but that one of its passes panics: the first has number 0.
+    #[cfg(test)]
+    pub(crate) fn that_panics_at(self, pass: usize) -> Self {
+        struct Panics(Box<dyn Decodes>, usize, std::sync::atomic::AtomicUsize);
+        impl Decodes for Panics {
+            fn pass(&self, parts: &mut [Part<'_>], scratch: &mut Scratch) -> Result<Vec<Vec<f32>>, String> {
+                assert_ne!(self.2.fetch_add(1, std::sync::atomic::Ordering::Relaxed), self.1, "as was wanted");
+                self.0.pass(parts, scratch)
+            }
+        }
+        Self { network: Box::new(Panics(self.network, pass, std::sync::atomic::AtomicUsize::new(0))), shape: self.shape }
+    }
+
     /// Sequences that there may be at once.
     pub(crate) fn sequences(&self) -> usize {
         self.network.sequences()

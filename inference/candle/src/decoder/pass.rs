@@ -243,10 +243,16 @@ fn settle<S: Integers>(set: S, weights: &Weights, hidden: &mut [f32], change: Op
     }
     let (width, epsilon) = (weights.shape.width, weights.shape.epsilon);
     let rows = hidden.len() / width;
+    let mut shares = hidden.chunks_mut(share(rows) * width);
+    let pieces = inputs(input, (rows, width), reads, |first, _, input| Settle { hidden: shares.next().unwrap_or_default(), change, first, norm, epsilon, input });
+    each(set, pieces);
+}
+
+/// Pieces of work that each write some rows of an input: the first of them, and how many.
+fn inputs<'a, W>(input: &'a mut Input, (rows, width): (usize, usize), reads: Reads, mut piece: impl FnMut(usize, usize, InputRows<'a>) -> W) -> Vec<W> {
     let share = share(rows);
-    let inputs = input.shares(rows, width, share, reads);
-    let pieces = hidden.chunks_mut(share * width).zip(inputs).enumerate();
-    each(set, pieces.map(|(at, (hidden, input))| Settle { hidden, change, first: at * share, norm, epsilon, input }).collect());
+    let shares = input.shares(rows, width, share, reads).into_iter().enumerate();
+    shares.map(|(at, input)| piece(at * share, share.min(rows - at * share), input)).collect()
 }
 
 /// Of each row, the first row of its part and how many there are.
@@ -289,11 +295,8 @@ fn gather<S: Integers>(set: S, weights: &Weights, context: &[f32], places: &[(us
             }
         }
     }
-    let rows = places.len();
-    let share = share(rows);
-    let inputs = input.shares(rows, weights.shape.heads * weights.shape.head, share, reads);
-    let pieces = inputs.into_iter().enumerate();
-    each(set, pieces.map(|(at, input)| Gather { context, places, weights, first: at * share, count: share.min(rows - at * share), input }).collect());
+    let width = weights.shape.heads * weights.shape.head;
+    each(set, inputs(input, (places.len(), width), reads, |first, count, input| Gather { context, places, weights, first, count, input }));
 }
 
 /// The feed-forward part's activation, `silu(gate) * up`: Shazeer (2020), "GLU variants", SwiGLU.
@@ -323,9 +326,6 @@ fn activate<S: Integers>(set: S, weights: &Weights, (gates, ups): (Panelled<'_>,
             }
         }
     }
-    let (rows, width) = (gates.rows, weights.shape.inner);
-    let share = share(rows);
-    let inputs = input.shares(rows, width, share, reads);
-    let pieces = inputs.into_iter().enumerate();
-    each(set, pieces.map(|(at, input)| Activate { gates, ups, width, first: at * share, count: share.min(rows - at * share), input }).collect());
+    let width = weights.shape.inner;
+    each(set, inputs(input, (gates.rows, width), reads, |first, count, input| Activate { gates, ups, width, first, count, input }));
 }

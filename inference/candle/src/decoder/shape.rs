@@ -33,7 +33,7 @@ impl Shape {
         self.head.next_multiple_of(COLUMNS)
     }
 
-    /// Refuses what cannot be.
+    /// Refuses what cannot be; whoever reads a shape from a file asks.
     pub(crate) fn check(&self) -> Result<(), String> {
         let sizes = [self.layers, self.width, self.inner, self.heads, self.kv_heads, self.head, self.vocabulary, self.context];
         // Far above any model that there is, and small enough for products of two to be numbers.

@@ -7,7 +7,6 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::quantized_llama::ModelWeights;
-use candle_transformers::models::{llama, mistral};
 use half::{bf16, f16};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -77,8 +76,8 @@ impl Seeded {
         Self { tensors, form }
     }
 
-    fn variables(&self) -> VarBuilder<'static> {
-        VarBuilder::from_tensors(self.tensors.clone(), DType::F32, &Device::Cpu)
+    fn variables(&self, dtype: DType) -> VarBuilder<'static> {
+        VarBuilder::from_tensors(self.tensors.clone(), dtype, &Device::Cpu)
     }
 }
 
@@ -131,50 +130,24 @@ fn furthest(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
     a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Scores after each token by one of candle's networks: it gives those after the last.
-fn by_candle(tokens: &[u32], mut forward: impl FnMut(&Tensor, usize) -> candle_core::Result<Tensor>) -> Vec<Vec<f32>> {
-    let each = tokens.iter().enumerate().map(|(at, token)| {
-        let input = Tensor::new(&[*token], &Device::Cpu).and_then(|tensor| tensor.unsqueeze(0)).expect("a row");
-        forward(&input, at).and_then(|found| found.flatten_all()?.to_dtype(DType::F32)?.to_vec1()).expect("scores")
-    });
-    each.collect()
-}
-
-fn llama_config(shape: &Shape, scaling: Option<llama::Llama3RopeConfig>) -> llama::Config {
-    llama::Config {
-        hidden_size: shape.width,
-        intermediate_size: shape.inner,
-        vocab_size: shape.vocabulary,
-        num_hidden_layers: shape.layers,
-        num_attention_heads: shape.heads,
-        num_key_value_heads: shape.kv_heads,
-        use_flash_attn: false,
-        rms_norm_eps: 1e-5,
-        rope_theta: shape.rope.base,
-        bos_token_id: None,
-        eos_token_id: None,
-        rope_scaling: scaling,
-        max_position_embeddings: shape.context,
-        tie_word_embeddings: false,
-    }
+/// The scores by one of candle's networks, which this crate runs on GPUs.
+fn by_candle(network: Network, shape: &Shape, tokens: &[u32], cut: usize) -> Vec<Vec<f32>> {
+    scores(&Decoder::by_candle(network, Device::Cpu, shape.clone()), tokens, cut)
 }
 
 #[test]
 fn scores_equal_those_of_candles_llama_in_every_form_that_it_computes() {
     let tokens = words(100, 1);
-    let three = llama::Llama3RopeConfig { factor: 4.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 64, rope_type: llama::Llama3RopeType::Llama3 };
     let scaled = Scaling::Llama3 { factor: 4.0, low: 1.0, high: 4.0, original: 64.0 };
-    for (form, scaling, theirs) in [(Form::F32, Scaling::None, None), (Form::F16, Scaling::None, None), (Form::Bf16, Scaling::None, None), (Form::F32, scaled, Some(three))] {
+    for (form, scaling) in [(Form::F32, Scaling::None), (Form::F16, Scaling::None), (Form::Bf16, Scaling::None), (Form::F32, scaled)] {
         let shape = shape(16, None, scaling);
-        let seeded = Seeded::new(&shape, form);
-        let config = llama_config(&shape, theirs);
-        let model = llama::Llama::load(seeded.variables(), &config).expect("candle's");
-        let mut cache = llama::Cache::new(true, DType::F32, &config, &Device::Cpu).expect("a cache");
-        let wanted = by_candle(&tokens, |input, at| model.forward(input, at, &mut cache));
-        let found = scores(&decoder(&shape, form), &tokens, 33);
-        let off = furthest(&wanted, &found);
+        let network = Network::llama(&shape, false, Seeded::new(&shape, form).variables(DType::F32)).expect("candle's");
+        let off = furthest(&by_candle(network, &shape, &tokens, 50), &scores(&decoder(&shape, form), &tokens, 33));
         assert!(off < 2e-5, "{form:?}: off by {off}");
     }
+    // Not scaled would be another thing altogether.
+    let (plain, scaled) = (shape(16, None, Scaling::None), shape(16, None, Scaling::Llama3 { factor: 4.0, low: 1.0, high: 4.0, original: 64.0 }));
+    assert!(furthest(&scores(&decoder(&plain, Form::F32), &tokens, 33), &scores(&decoder(&scaled, Form::F32), &tokens, 33)) > 0.1);
 }
 
 #[test]
@@ -183,24 +156,38 @@ fn a_window_and_heads_of_any_width_are_those_of_candles_mistral() {
     for (head, window) in [(24, None), (40, Some(7)), (32, Some(33))] {
         let shape = shape(head, window, Scaling::None);
         let seeded = Seeded::new(&shape, Form::F32);
-        // candle's window does not count the token itself; transformers' and llama.cpp's does.
-        let config = serde_json::json!({
-            "vocab_size": WORDS, "hidden_size": shape.width, "intermediate_size": shape.inner, "num_hidden_layers": LAYERS, "num_attention_heads": shape.heads, "head_dim": head,
-            "num_key_value_heads": shape.kv_heads, "hidden_act": "silu", "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 500.0, "sliding_window": window.map(|window| window - 1), "use_flash_attn": false
-        });
-        let config: mistral::Config = serde_json::from_value(config).expect("a configuration");
-        let mut model = mistral::Model::new(&config, seeded.variables()).expect("candle's");
         // All of it at once for each length: by single tokens candle does not look at the window.
         let wanted: Vec<Vec<f32>> = (1..=tokens.len())
             .map(|length| {
-                model.clear_kv_cache();
-                let input = Tensor::new(&tokens[..length], &Device::Cpu).and_then(|tensor| tensor.unsqueeze(0)).expect("a row");
-                model.forward(&input, 0).and_then(|found| found.flatten_all()?.to_vec1()).expect("scores")
+                let network = Network::mistral(&shape, false, seeded.variables(DType::F32)).expect("candle's");
+                let decoder = Decoder::by_candle(network, Device::Cpu, shape.clone());
+                let part = Part { tokens: &tokens[..length], cache: &mut Cache::new(&shape, length), wanted: Wanted::Last };
+                decoder.pass(&mut [part], &mut Scratch::default()).expect("a pass").remove(0)
             })
             .collect();
         let off = furthest(&wanted, &scores(&decoder(&shape, Form::F32), &tokens, 20));
         assert!(off < 2e-5, "heads of {head}, window {window:?}: off by {off}");
     }
+}
+
+/// As a GPU computes: in bf16, one sequence after the other, cut anywhere.
+#[test]
+fn candles_networks_in_bf16_are_near_and_what_they_would_leave_out_is_refused() {
+    let (plain, tokens) = (shape(16, None, Scaling::None), words(40, 3));
+    let wanted = scores(&decoder(&plain, Form::Bf16), &tokens, 40);
+    let spread = wanted.iter().flatten().fold(0.0_f32, |most, score| most.max(score.abs()));
+    let variables = || Seeded::new(&plain, Form::Bf16).variables(DType::BF16);
+    for network in [Network::llama(&plain, false, variables()), Network::mistral(&plain, false, variables())] {
+        let off = furthest(&wanted, &by_candle(network.expect("candle's"), &plain, &tokens, 7));
+        assert!(off < 0.05 * spread, "off by {off} of {spread}");
+    }
+    let linear = shape(16, None, Scaling::Linear(2.0));
+    assert!(Network::llama(&linear, false, variables()).is_err() && Network::mistral(&linear, false, variables()).is_err());
+    assert!(Network::llama(&shape(16, Some(8), Scaling::None), false, variables()).is_err());
+    assert_eq!(Network::quantised_lacks(&linear), Some("scaled positions"));
+    assert_eq!(Network::quantised_lacks(&shape(16, Some(8), Scaling::None)), Some("a window of attention"));
+    assert_eq!(Network::quantised_lacks(&shape(24, None, Scaling::None)), Some("heads of another width"));
+    assert_eq!(Network::quantised_lacks(&plain), None);
 }
 
 const BLOCKS: [GgmlDType; 8] = [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q5_0, GgmlDType::Q5_1, GgmlDType::Q8_0, GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K];
@@ -436,12 +423,12 @@ fn smollm2s_scores_are_as_near_to_those_without_rounding_as_candles() {
     let content = Content::read(&mut open()).expect("GGUF");
     let loaded = crate::load::load(&[path.to_owned()], None, crate::load::Wish::default()).expect("ours");
     let plain = Decoder::load(Shape { rounded: false, ..loaded.decoder.shape().clone() }, 256, &mut Plain(&content, open())).expect("ours, plain");
-    let mut model = ModelWeights::from_gguf(content, &mut open(), &Device::Cpu).expect("candle's");
+    let model = ModelWeights::from_gguf(content, &mut open(), &Device::Cpu).expect("candle's");
     let text = "<|im_start|>user\nWhere do otters sleep, and why do they hold hands?<|im_end|>\n<|im_start|>assistant\nOtters sleep in the water, floating on their backs,";
     let tokens = loaded.tokenizer.encode(text, false).expect("tokens").get_ids().to_vec();
     assert!(tokens.len() > 30);
     let truth = scores(&plain, &tokens, 64);
-    let theirs = by_candle(&tokens, |input, at| model.forward(input, at));
+    let theirs = by_candle(Network::Quantised(Box::new(model)), plain.shape(), &tokens, 16);
     let ours = scores(&loaded.decoder, &tokens, 16);
     let off = |found: &[Vec<f32>]| {
         let all = truth.iter().flatten().zip(found.iter().flatten());

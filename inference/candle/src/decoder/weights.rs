@@ -74,7 +74,6 @@ pub(crate) trait Origin {
 
 impl Weights {
     pub(super) fn load(shape: Shape, positions: usize, origin: &mut dyn Origin) -> Result<Self, String> {
-        shape.check()?;
         let (width, inner, queries, keys) = (shape.width, shape.inner, shape.heads * shape.head, shape.kv_heads * shape.head);
         let words = origin.matrix(Name::Words, shape.vocabulary, width)?;
         let scores = if origin.has(Name::Scores) { Some(origin.matrix(Name::Scores, shape.vocabulary, width)?) } else { None };

@@ -6,9 +6,8 @@ use std::path::Path;
 use ajatus_inference::InferenceError;
 use ajatus_inference::template::ChatTemplate;
 use candle_core::safetensors::MmapedSafetensors;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::{llama, mistral};
 use half::{bf16, f16};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -29,6 +28,9 @@ pub(super) fn load(folder: &Path, weights: &[std::path::PathBuf], adapter: Optio
     let mapped = unsafe { MmapedSafetensors::multi(weights) };
     let mapped = mapped.map_err(|error| refuse(folder, format!("the weights cannot be read: {error}")))?;
     let names: HashSet<String> = mapped.tensors().into_iter().map(|(name, _)| name).collect();
+    if let Some(left) = config.left(&names) {
+        return Err(refuse(folder, format!("{left} is no part of the networks that are computed here; serve this model by vLLM")));
+    }
     let base = match adapter {
         Some(adapter) => Adapted::open(mapped, adapter)?,
         None => Adapted::plain(mapped),
@@ -37,7 +39,11 @@ pub(super) fn load(folder: &Path, weights: &[std::path::PathBuf], adapter: Optio
     let tokenizer = Tokenizer::from_file(&tokenizer_path).map_err(|error| refuse(&tokenizer_path, error))?;
     let template = template(folder)?;
     if let Some(device) = wish.candle()? {
-        let network = config.network(base, &device).map_err(|error| refuse(folder, format!("the weights do not fit config.json: {error}")))?;
+        // In `f32` on a processor, in `bf16` on a GPU.
+        let variables = VarBuilder::from_backend(Box::new(base), if device.is_cpu() { DType::F32 } else { DType::BF16 }, device.clone());
+        let (tied, mistral) = (config.tie_word_embeddings, config.model_type == "mistral");
+        let network = if mistral { Network::mistral(&shape, tied, variables) } else { Network::llama(&shape, tied, variables) };
+        let network = network.map_err(|error| refuse(folder, format!("the weights do not fit config.json: {error}")))?;
         let decoder = Decoder::by_candle(network, device, Shape { context, ..shape });
         return Ok(Loaded { decoder, tokenizer, template, ends: config.ends(), context, adds_special: false });
     }
@@ -125,7 +131,7 @@ impl Config {
         let head = self.head_dim.or_else(|| self.hidden_size.checked_div(heads)).ok_or("it has no heads")?;
         let positions = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
         let base = self.rope_theta.or(positions.and_then(|positions| positions.rope_theta)).unwrap_or(10_000.0);
-        Ok(Shape {
+        let shape = Shape {
             layers: self.num_hidden_layers,
             width: self.hidden_size,
             inner: self.intermediate_size,
@@ -138,57 +144,18 @@ impl Config {
             context: self.max_position_embeddings.unwrap_or(2_048),
             rope: Rope { base, dimensions: head, paired: false, scaling: positions.map_or(Ok(Scaling::None), Positions::scaling)? },
             rounded: false,
-        })
+        };
+        shape.check()?;
+        Ok(shape)
     }
 
-    /// candle's network: in `f32` on a processor, in `bf16` on a GPU.
-    fn network(&self, base: Adapted, device: &Device) -> candle_core::Result<Network> {
-        let dtype = if device.is_cpu() { DType::F32 } else { DType::BF16 };
-        let variables = VarBuilder::from_backend(Box::new(base), dtype, device.clone());
-        let shape = self.shape().map_err(candle_core::Error::Msg)?;
-        let scaling = match shape.rope.scaling {
-            Scaling::None => None,
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was a whole number")]
-            Scaling::Llama3 { factor, low, high, original } => Some(llama::Llama3RopeConfig { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: original as usize, rope_type: llama::Llama3RopeType::Llama3 }),
-            other => candle_core::bail!("positions scaled as {other:?} are computed on a processor only"),
-        };
-        if self.model_type == "mistral" {
-            let config = mistral::Config {
-                vocab_size: shape.vocabulary,
-                hidden_size: shape.width,
-                intermediate_size: shape.inner,
-                num_hidden_layers: shape.layers,
-                num_attention_heads: shape.heads,
-                head_dim: Some(shape.head),
-                num_key_value_heads: shape.kv_heads,
-                hidden_act: candle_nn::Activation::Silu,
-                max_position_embeddings: shape.context,
-                rms_norm_eps: f64::from(shape.epsilon),
-                rope_theta: f64::from(shape.rope.base),
-                // candle's does not count the token itself.
-                sliding_window: shape.window.map(|window| window - 1),
-                use_flash_attn: false,
-            };
-            return Ok(Network::Mistral(Box::new(mistral::Model::new(&config, variables)?)));
-        }
-        let config = llama::Config {
-            hidden_size: shape.width,
-            intermediate_size: shape.inner,
-            vocab_size: shape.vocabulary,
-            num_hidden_layers: shape.layers,
-            num_attention_heads: shape.heads,
-            num_key_value_heads: shape.kv_heads,
-            use_flash_attn: false,
-            rms_norm_eps: f64::from(shape.epsilon),
-            rope_theta: shape.rope.base,
-            bos_token_id: None,
-            eos_token_id: None,
-            rope_scaling: scaling,
-            max_position_embeddings: shape.context,
-            tie_word_embeddings: self.tie_word_embeddings,
-        };
-        let cache = Box::new(llama::Cache::new(true, dtype, &config, device)?);
-        Ok(Network::Llama { model: Box::new(llama::Llama::load(variables, &config)?), config: Box::new(config), dtype, cache })
+    /// A tensor of which the network knows nothing.
+    fn left<'a>(&self, names: &'a HashSet<String>) -> Option<&'a String> {
+        let parts = [Name::AttentionNorm, Name::Query, Name::Key, Name::Value, Name::Output, Name::InnerNorm, Name::Gate, Name::Up, Name::Down];
+        let layers = (0..self.num_hidden_layers).flat_map(|at| parts.map(|part| name(part(at))));
+        let known: HashSet<String> = [Name::Words, Name::Scores, Name::Norm].map(name).into_iter().chain(layers).collect();
+        // Some files keep frequencies that follow from the configuration.
+        names.iter().filter(|name| !known.contains(*name) && !name.ends_with("rotary_emb.inv_freq")).min()
     }
 
     fn ends(&self) -> Vec<u32> {

@@ -42,6 +42,9 @@ pub(super) fn load(path: &Path, wish: Wish) -> Result<Loaded, InferenceError> {
         shape.rope.scaling = Scaling::Each(origin.numbers(FREQUENCIES, count).map_err(misfit)?);
     }
     if let Some(device) = wish.candle()? {
+        if let Some(what) = Network::quantised_lacks(&shape) {
+            return Err(refuse(path, format!("it has {what}, which candle's network leaves out; compute it on the processor (device = \"cpu\"), or by vLLM or Ollama")));
+        }
         // candle lays out positions for 4,096 tokens and no more.
         let context = super::context(shape.context.min(4_096), wish.context);
         let model = ModelWeights::from_gguf(content, &mut file, &device).map_err(|error| misfit(error.to_string()))?;
@@ -73,7 +76,7 @@ fn shape(content: &Content) -> Result<Shape, String> {
         ("linear", Some(factor)) if factor > 0.0 => Scaling::Linear(factor),
         (other, _) => return Err(format!("its positions are scaled by {other:?}, which is not computed here; serve this model by vLLM or Ollama")),
     };
-    Ok(Shape {
+    let shape = Shape {
         layers: needed("block_count")?,
         width,
         inner: whole("feed_forward_length").or_else(|| outputs(Name::Gate(0))).ok_or("it has no feed-forward layers; is the file cut short?")?,
@@ -86,7 +89,9 @@ fn shape(content: &Content) -> Result<Shape, String> {
         context: whole("context_length").unwrap_or(2_048),
         rope: Rope { base: real("rope.freq_base").unwrap_or(10_000.0), dimensions: whole("rope.dimension_count").unwrap_or(head), paired: true, scaling },
         rounded: content.tensor_infos.get(&name(Name::Query(0))).is_some_and(|info| !matches!(info.ggml_dtype, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16)),
-    })
+    };
+    shape.check()?;
+    Ok(shape)
 }
 
 /// A tensor's name in the file.

@@ -46,20 +46,9 @@ pub(super) fn from_gguf(path: &Path, content: &Content) -> Result<Tokenizer, Inf
 /// Byte-level BPE. candle (0.11) builds it, but cuts text as GPT-2's first release did, with a space put before every piece between two special tokens; how a
 /// text is cut is decided here, by the name that stands in the file. The rules are those of `llama-vocab.cpp`, as the models' own `tokenizer.json` have them.
 fn byte_level(content: &Content) -> Result<Tokenizer, String> {
-    const QWEN: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-    const LLAMA: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-    const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
     let mut tokenizer = Tokenizer::from_gguf(content).map_err(|error| error.to_string())?;
     let kind = content.metadata.get("tokenizer.ggml.pre").and_then(|value| value.to_string().ok()).map_or("default", String::as_str);
-    let cut: PreTokenizerWrapper = match kind {
-        "default" | "gpt-2" | "olmo" | "mpt" | "jais" | "phi-2" => ByteLevel::new(false, true, true).into(),
-        "smollm" | "starcoder" | "refact" | "codeshell" | "command-r" => Cuts::new(vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()]).into(),
-        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" | "dbrx" | "falcon3" => by_rule(LLAMA)?,
-        "qwen2" | "stablelm2" | "deepseek-r1-qwen" => by_rule(QWEN)?,
-        "tekken" => by_rule(TEKKEN)?,
-        other => return Err(format!("how it cuts text is called {other:?}, which is not known here; put the model's tokenizer.json beside the file")),
-    };
-    tokenizer.with_pre_tokenizer(Some(cut));
+    tokenizer.with_pre_tokenizer(Some(cut(kind)?));
     if matches!(kind, "llama-bpe" | "llama3" | "llama-v3" | "tekken")
         && let ModelWrapper::BPE(model) = tokenizer.get_model()
     {
@@ -69,6 +58,21 @@ fn byte_level(content: &Content) -> Result<Tokenizer, String> {
         tokenizer.with_model(model);
     }
     Ok(tokenizer)
+}
+
+/// How text is cut before its pieces are merged, by the name that stands in the file.
+fn cut(kind: &str) -> Result<PreTokenizerWrapper, String> {
+    const QWEN: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const LLAMA: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    Ok(match kind {
+        "default" | "gpt-2" | "olmo" | "mpt" | "jais" | "phi-2" => ByteLevel::new(false, true, true).into(),
+        "smollm" | "starcoder" | "refact" | "codeshell" | "command-r" => Cuts::new(vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()]).into(),
+        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" | "dbrx" | "falcon3" => by_rule(LLAMA)?,
+        "qwen2" | "stablelm2" | "deepseek-r1-qwen" => by_rule(QWEN)?,
+        "tekken" => by_rule(TEKKEN)?,
+        other => return Err(format!("how it cuts text is called {other:?}, which is not known here; put the model's tokenizer.json beside the file")),
+    })
 }
 
 fn by_rule(rule: &str) -> Result<PreTokenizerWrapper, String> {
@@ -125,4 +129,31 @@ fn sentence_piece(content: &Content) -> Result<Tokenizer, String> {
 
 fn number(value: &Value) -> Option<u64> {
     value.to_u32().map(u64::from).ok().or_else(|| value.to_u64().ok()).or_else(|| value.to_i32().ok().and_then(|signed| signed.try_into().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
+
+    use super::*;
+
+    fn pieces(kind: &str, text: &str) -> Vec<String> {
+        let mut cutting = PreTokenizedString::from(text);
+        cut(kind).expect("it is known").pre_tokenize(&mut cutting).expect("cut");
+        let splits = cutting.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        splits.into_iter().map(|(_, (from, to), _)| text.get(from..to).expect("a boundary").to_owned()).collect()
+    }
+
+    /// As the models' own tokenizers cut: figures one by one, by threes or whole, and no space before the first word.
+    #[test]
+    fn text_is_cut_as_the_models_own_tokenizers_cut_it() {
+        let text = "DON'T pay 12345 mk";
+        assert_eq!(pieces("gpt-2", text), ["DON", "'", "T", " pay", " 12345", " mk"]);
+        assert_eq!(pieces("smollm", text), ["DON", "'", "T", " pay", " ", "1", "2", "3", "4", "5", " mk"]);
+        assert_eq!(pieces("llama-bpe", text), ["DON", "'T", " pay", " ", "123", "45", " mk"]);
+        assert_eq!(pieces("qwen2", text), ["DON", "'T", " pay", " ", "1", "2", "3", "4", "5", " mk"]);
+        assert_eq!(pieces("tekken", text), ["DON", "'T", " pay", " ", "1", "2", "3", "4", "5", " mk"]);
+        assert_eq!(pieces("tekken", "myHTTPServer"), ["my", "HTTPServer"]);
+        assert!(cut("strange").expect_err("not known").contains("tokenizer.json"));
+    }
 }

@@ -175,24 +175,24 @@ set! {
     }
 }
 
-/// Defines a set of `f32` in 512-bit vectors.
-macro_rules! set_512 {
-    ($(#[$about:meta])* $name:ident, $features:literal, [$($feature:tt),+]) => {
+/// Defines a set of `f32`, a number in a cell.
+macro_rules! set_f32 {
+    ($(#[$about:meta])* $name:ident, $features:literal, [$($feature:tt),+], rows $rows:literal, lanes $lanes:literal, $sums:ty, $spread:ident, $fma:ident, $($parts:ident),+) => {
         set! {
             $(#[$about])*
-            $name, $features, [$($feature),+], rows 12, lanes 16, per cell 1,
-            __m512, _mm512_setzero_ps, load_16, _mm512_storeu_ps, bf16_16, f16_16;
+            $name, $features, [$($feature),+], rows $rows, lanes $lanes, per cell 1,
+            $sums, $($parts),+;
 
             #[inline(always)]
-            unsafe fn spread(from: *const u32) -> __m512 {
+            unsafe fn spread(from: *const u32) -> $sums {
                 // SAFETY: the caller gives the address of a cell.
-                unsafe { _mm512_broadcastss_ps(_mm_load_ss(from.cast())) }
+                unsafe { $spread(_mm_load_ss(from.cast())) }
             }
 
             #[inline(always)]
-            unsafe fn step(sums: __m512, row: __m512, columns: __m512) -> __m512 {
+            unsafe fn step(sums: $sums, row: $sums, columns: $sums) -> $sums {
                 // SAFETY: within `run`.
-                unsafe { _mm512_fmadd_ps(row, columns, sums) }
+                unsafe { $fma(row, columns, sums) }
             }
 
             #[inline(always)]
@@ -208,42 +208,22 @@ macro_rules! set_512 {
     };
 }
 
-set_512! {
+set_f32! {
     /// `f32` in 512-bit vectors.
-    Avx512, "avx512f,avx512bw,avx512dq,avx512vl", ["avx512f", "avx512bw", "avx512dq", "avx512vl"]
+    Avx512, "avx512f,avx512bw,avx512dq,avx512vl", ["avx512f", "avx512bw", "avx512dq", "avx512vl"], rows 12, lanes 16,
+    __m512, _mm512_broadcastss_ps, _mm512_fmadd_ps, _mm512_setzero_ps, load_16, _mm512_storeu_ps, bf16_16, f16_16
 }
 
-set_512! {
+set_f32! {
     /// As [`Avx512`], with products of bytes (`avx512_vnni`).
-    Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"]
+    Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"], rows 12, lanes 16,
+    __m512, _mm512_broadcastss_ps, _mm512_fmadd_ps, _mm512_setzero_ps, load_16, _mm512_storeu_ps, bf16_16, f16_16
 }
 
-set! {
+set_f32! {
     /// `f32` in 256-bit vectors.
-    Avx2, "avx2,fma,f16c", ["avx2", "fma", "f16c"], rows 6, lanes 8, per cell 1,
-    __m256, _mm256_setzero_ps, load_8, _mm256_storeu_ps, bf16_8, f16_8;
-
-    #[inline(always)]
-    unsafe fn spread(from: *const u32) -> __m256 {
-        // SAFETY: the caller gives the address of a cell.
-        unsafe { _mm256_broadcastss_ps(_mm_load_ss(from.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn step(sums: __m256, row: __m256, columns: __m256) -> __m256 {
-        // SAFETY: within `run`.
-        unsafe { _mm256_fmadd_ps(row, columns, sums) }
-    }
-
-    #[inline(always)]
-    fn narrow(values: &[f32], cells: &mut [u32]) {
-        narrow_f32(values, cells);
-    }
-
-    #[inline(always)]
-    fn join(rows: [&[u32]; 2], cells: &mut [u32]) {
-        cells.copy_from_slice(rows[0]);
-    }
+    Avx2, "avx2,fma,f16c", ["avx2", "fma", "f16c"], rows 6, lanes 8,
+    __m256, _mm256_broadcastss_ps, _mm256_fmadd_ps, _mm256_setzero_ps, load_8, _mm256_storeu_ps, bf16_8, f16_8
 }
 
 impl Integers for Vnni {
