@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{ConversationId, InteractionId, Sealed, UserId};
+use crate::{ConversationId, InteractionId, ProfileEdit, Sealed, UserId};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ impl Interaction {
 }
 
 /// What was said. Personal: leaves the process only sealed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Body {
     /// The words.
@@ -105,6 +105,12 @@ pub struct Body {
     /// Where an imported turn stood.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceRef>,
+    /// Remembered turns that an answer was given, best first; empty but for answers of the companion.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used: Vec<InteractionId>,
+    /// What the user changes of their profile. Such a record is no turn of a conversation: it is not counted and not searched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit: Option<ProfileEdit>,
 }
 
 /// Where an imported turn stood, so that people can find it again.

@@ -7,7 +7,9 @@
 
 mod answer;
 mod change;
+mod checksum;
 mod dead_letter;
+mod edit;
 mod id;
 mod interaction;
 mod receipt;
@@ -16,7 +18,9 @@ pub mod topic;
 
 pub use answer::{AnswerKey, ModelAnswer};
 pub use change::{ChangeRecord, Frontier, MemoryChange, MemoryOp};
+pub use checksum::{Checksum, row_hash};
 pub use dead_letter::DeadLetter;
+pub use edit::{ProfileEdit, ProfileOp};
 pub use id::{ConversationId, InteractionId, UserId};
 pub use interaction::{Body, Interaction, InteractionKey, Role, SourceRef};
 pub use receipt::{Receipt, ReceiptError};

@@ -7,19 +7,21 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Crate and what it may import of ours. The root package is free: it plugs everything together.
-const IMPORTS: [(&str, &[&str]); 12] = [
+const IMPORTS: [(&str, &[&str]); 13] = [
     ("ajatus-events", &[]),
     ("ajatus-kafka", &["ajatus-events"]),
     ("ajatus-operators", &["ajatus-events"]),
-    // What a fact is, shared by rules in a query and prompts for a model; it computes and nothing else.
-    ("ajatus-facts", &[]),
+    // What a fact is, shared by rules in a query and prompts for a model; it computes and nothing else. What users change of a profile is a record of the log.
+    ("ajatus-facts", &["ajatus-events"]),
     ("ajatus-inference", &["ajatus-events", "ajatus-facts"]),
     ("ajatus-candle", &["ajatus-events", "ajatus-inference"]),
-    ("ajatus-memory", &["ajatus-events"]),
+    // A profile of the past is made by the very function that the pipeline runs.
+    ("ajatus-memory", &["ajatus-events", "ajatus-facts"]),
     ("ajatus-lance", &["ajatus-events"]),
+    ("ajatus-faiss", &["ajatus-events"]),
     // SQL to dataflow knows neither the log nor a database: the runtime in `pipelines/` plugs them in.
     ("ajatus-sql", &["ajatus-operators", "ajatus-facts"]),
-    ("ajatus-pipelines", &["ajatus-events", "ajatus-operators", "ajatus-sql", "ajatus-kafka", "ajatus-inference", "ajatus-memory"]),
+    ("ajatus-pipelines", &["ajatus-events", "ajatus-facts", "ajatus-operators", "ajatus-sql", "ajatus-kafka", "ajatus-inference", "ajatus-memory"]),
     // Never the pipelines: the loop is closed by data, not by code.
     ("ajatus-serving", &["ajatus-events", "ajatus-kafka", "ajatus-inference", "ajatus-memory"]),
     // Yardsticks run the program from outside; what has no outside (the batcher, a slow model in a pipeline) they call.
@@ -27,7 +29,7 @@ const IMPORTS: [(&str, &[&str]); 12] = [
 ];
 
 /// Heavy dependency and the crates that may name it.
-const OWNERS: [(&str, &[&str]); 21] = [
+const OWNERS: [(&str, &[&str]); 23] = [
     ("rdkafka", &["ajatus-kafka"]),
     ("fjall", &["ajatus-kafka"]),
     ("timely", &["ajatus-operators", "ajatus-sql", "ajatus-pipelines", "ajatus-benches"]),
@@ -40,6 +42,8 @@ const OWNERS: [(&str, &[&str]); 21] = [
     ("tokenizers", &["ajatus-candle"]),
     ("sqlx", &["ajatus-memory"]),
     ("lance", &["ajatus-lance"]),
+    ("faiss", &["ajatus-faiss"]),
+    ("faiss-sys", &["ajatus-faiss"]),
     ("pgvector", &["ajatus-memory"]),
     ("chacha20poly1305", &["ajatus-memory"]),
     ("axum", &["ajatus-serving"]),

@@ -44,6 +44,14 @@ pub enum LanceError {
         /// What differs.
         reason: String,
     },
+    /// A memory cannot be a row; nothing was written.
+    #[error("memory {id} cannot be kept: {reason}")]
+    Row {
+        /// The memory.
+        id: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A file is missing or damaged, or the disk failed.
     #[error("the dataset in {path:?} cannot be used: {reason}")]
     Broken {

@@ -1,12 +1,15 @@
 //! Reads one version of a dataset.
 
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use futures::TryStreamExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
 use lance::Dataset;
+use lance::dataset::builder::DatasetBuilder;
+use lance::session::Session;
 
 use crate::error::LanceError;
 
@@ -30,14 +33,39 @@ pub struct Scan {
     rows: u64,
 }
 
+/// A local path, whatever its letters: a colon in it is no scheme.
+pub(crate) fn absolute(path: &Path) -> Result<String, LanceError> {
+    std::path::absolute(path).map(|path| path.display().to_string()).map_err(|error| LanceError::broken(path, error))
+}
+
+/// Bytes of indexes that an open dataset remembers at most; the library's own default is 6 GiB.
+const INDEXES: usize = 64 << 20;
+/// Bytes of manifests and of files' descriptions that it remembers at most; the library's own default is 1 GiB.
+const DESCRIPTIONS: usize = 32 << 20;
+
+/// What an open dataset remembers of its files.
+pub(crate) fn session() -> Arc<Session> {
+    Arc::new(Session::new(INDEXES, DESCRIPTIONS, Arc::default()))
+}
+
 /// Opens the newest version of what lies in a folder.
 pub(crate) async fn open(path: &Path) -> Result<Dataset, LanceError> {
-    // A local path, whatever its letters: a colon in it is no scheme.
-    let place = std::path::absolute(path).map_err(|error| LanceError::broken(path, error))?;
-    match Dataset::open(&place.display().to_string()).await {
-        Ok(dataset) => Ok(dataset),
-        Err(lance::Error::DatasetNotFound { .. } | lance::Error::NotFound { .. }) => Err(LanceError::Missing { path: path.display().to_string() }),
-        Err(error) => Err(LanceError::broken(path, error)),
+    let place = absolute(path)?;
+    guarded(path, async {
+        match DatasetBuilder::from_uri(&place).with_session(session()).load().await {
+            Ok(dataset) => Ok(Ok(dataset)),
+            Err(lance::Error::DatasetNotFound { .. } | lance::Error::NotFound { .. }) => Ok(Err(LanceError::Missing { path: path.display().to_string() })),
+            Err(error) => Err(error),
+        }
+    })
+    .await?
+}
+
+/// Does something that reads files which may be cut: the library panics over some of those.
+pub(crate) async fn guarded<T>(path: &Path, work: impl Future<Output = Result<T, lance::Error>>) -> Result<T, LanceError> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(done) => done.map_err(|error| LanceError::broken(path, error)),
+        Err(_) => Err(LanceError::broken(path, "the library panicked over a file of it")),
     }
 }
 

@@ -1,28 +1,26 @@
 //! A dataset that one writer keeps, an epoch a commit.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{RecordBatch, RecordBatchIterator};
+use arrow::array::RecordBatch;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::TryStreamExt as _;
-use lance::Dataset;
-use lance::dataset::optimize::{CompactionOptions, compact_files};
-use lance::dataset::transaction::Transaction;
-use lance::dataset::{CommitBuilder, DeleteBuilder, MergeInsertBuilder, WhenMatched, WhenNotMatched, WhenNotMatchedBySource, WriteMode, WriteParams};
+use lance::dataset::cleanup::CleanupPolicy;
+use lance::dataset::{MergeInsertBuilder, WhenMatched, WhenNotMatched, WhenNotMatchedBySource, WriteMode};
 
+use crate::columns::{loose, same_columns};
+use crate::commits::{Commits, Found, find};
 use crate::error::LanceError;
 use crate::keys::matches;
-use crate::scan::open;
-use crate::stamp::Stamp;
 
 /// Keys that are taken out within the commit that brings rows in. More than these go in commits of their own before it.
 const TOGETHER: usize = 4_096;
-/// Tags of ours that are kept, newest first.
-const TAGS: usize = 8;
+
+/// Rows that a fragment is filled up to.
+const FULL: usize = 1 << 20;
 
 /// What a table is, and who keeps it.
 #[derive(Clone, Debug)]
@@ -61,21 +59,26 @@ pub struct Cared {
     pub fragments: (usize, usize),
     /// The tag that was set, `e` and the epoch.
     pub tag: String,
+    /// Rows that were only there to say that a memory is gone, and are not needed any more.
+    pub rows_purged: u64,
     /// Old versions that were removed.
     pub versions_removed: u64,
     /// Bytes that were freed.
     pub bytes_removed: u64,
 }
 
+impl Care {
+    /// Versions that are too old.
+    pub(crate) fn policy(&self) -> CleanupPolicy {
+        let history = chrono::TimeDelta::seconds(i64::try_from(self.history.as_secs()).unwrap_or(i64::MAX / 2_000));
+        CleanupPolicy { before_timestamp: chrono::Utc::now().checked_sub_signed(history), ..CleanupPolicy::default() }
+    }
+}
+
 /// A dataset that one writer keeps.
 pub struct Table {
     spec: TableSpec,
-    dataset: Arc<Dataset>,
-    applied: u64,
-}
-
-fn absolute(path: &Path) -> Result<String, LanceError> {
-    std::path::absolute(path).map(|path| path.display().to_string()).map_err(|error| LanceError::broken(path, error))
+    commits: Commits,
 }
 
 impl Table {
@@ -87,51 +90,34 @@ impl Table {
     pub async fn open(spec: TableSpec) -> Result<Self, LanceError> {
         let schema = with_key(&spec)?;
         let spec = TableSpec { schema, ..spec };
-        let foreign = |reason: String| LanceError::Foreign { path: spec.path.display().to_string(), reason };
-        let found = match open(&spec.path).await {
-            Ok(dataset) => Some(dataset),
-            Err(LanceError::Missing { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let Some(dataset) = found else {
-            let holds_files = std::fs::read_dir(&spec.path).is_ok_and(|mut files| files.next().is_some());
-            if holds_files {
-                return Err(foreign("it holds files, but no dataset; name another folder".to_owned()));
+        let begin = async |mode| Commits::begin(&spec.path, &spec.writer, &spec.ledger, Arc::clone(&spec.schema), mode).await;
+        let commits = match find(&spec.path, &spec.writer).await? {
+            Found::Nothing => begin(WriteMode::Create).await?,
+            Found::Ours(_, stamp) if stamp.ledger != spec.ledger => begin(WriteMode::Overwrite).await?,
+            Found::Ours(dataset, stamp) => {
+                same_columns(&spec.path, &spec.schema, &dataset)?;
+                Commits::go_on(&spec.path, dataset, stamp)
             }
-            let dataset = begin(&spec, WriteMode::Create).await?;
-            return Ok(Self { spec, dataset: Arc::new(dataset), applied: 0 });
         };
-        let stamp = Stamp::newest(&dataset).await.map_err(|error| LanceError::broken(&spec.path, error))?;
-        let Some(stamp) = stamp else {
-            return Err(foreign("the dataset there was not made by a pipeline; name another folder".to_owned()));
-        };
-        if stamp.writer != spec.writer {
-            return Err(foreign(format!("pipeline {:?} keeps it; name another folder", stamp.writer)));
-        }
-        if stamp.ledger != spec.ledger {
-            let dataset = begin(&spec, WriteMode::Overwrite).await?;
-            return Ok(Self { spec, dataset: Arc::new(dataset), applied: 0 });
-        }
-        same_columns(&spec, &dataset)?;
-        Ok(Self { applied: stamp.epoch, dataset: Arc::new(dataset), spec })
+        Ok(Self { spec, commits })
     }
 
     /// The last epoch that is in.
     #[must_use]
     pub fn applied(&self) -> u64 {
-        self.applied
+        self.commits.applied
     }
 
     /// The version that is the newest.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.dataset.version().version
+        self.commits.version()
     }
 
     /// Pieces that the rows lie in.
     #[must_use]
     pub fn fragments(&self) -> usize {
-        self.dataset.count_fragments()
+        self.commits.fragments()
     }
 
     /// Brings everything up to an epoch in: `upserts` has all columns, at most one row a key; `deletes` has the key's columns, and none of
@@ -143,7 +129,7 @@ impl Table {
     /// [`LanceError::Fenced`] if another run writes the table now, [`LanceError::Broken`] if a file cannot be written. Nothing is in then, or
     /// some of the deletes: the epoch is to be applied again.
     pub async fn apply(&mut self, epoch: u64, upserts: &RecordBatch, deletes: &RecordBatch, before_commit: impl Fn() + Send) -> Result<(), LanceError> {
-        if epoch <= self.applied {
+        if epoch <= self.commits.applied {
             return Ok(());
         }
         self.write(epoch, upserts, deletes, before_commit).await
@@ -154,52 +140,36 @@ impl Table {
     /// # Errors
     /// As [`Table::apply`].
     pub async fn write(&mut self, epoch: u64, upserts: &RecordBatch, deletes: &RecordBatch, before_commit: impl Fn() + Send) -> Result<(), LanceError> {
-        self.fence().await?;
+        self.commits.fence().await?;
         let path = self.spec.path.clone();
         let broken = |error: lance::Error| LanceError::broken(&path, error);
         let key = |reason: String| LanceError::broken(&path, reason);
-        let before = self.stamp(self.applied);
+        let before = self.commits.applied;
         let mut left = deletes.clone();
         // Large withdrawals first, still under the stamp of the epoch before: after a crash they are told again, and change nothing.
         while left.num_rows() > TOGETHER {
             let part = left.slice(0, TOGETHER);
             left = left.slice(TOGETHER, left.num_rows() - TOGETHER);
             let Some(gone) = matches(&part).map_err(key)? else { break };
-            let staged = DeleteBuilder::from_expr(Arc::clone(&self.dataset), gone).execute_uncommitted().await.map_err(broken)?;
-            let commit = match staged.affected_rows {
-                Some(rows) => self.committing().with_affected_rows(rows),
-                None => self.committing(),
-            };
-            self.commit(commit, staged.transaction, &before).await?;
+            self.commits.delete(gone, before, true, || ()).await?;
         }
-        let stamp = self.stamp(epoch);
         let gone = matches(&left).map_err(key)?;
         if upserts.num_rows() == 0 {
             // Nothing changes, so nothing is committed, and the epoch is not counted: after a crash it could not be known.
             let Some(gone) = gone else { return Ok(()) };
-            let staged = DeleteBuilder::from_expr(Arc::clone(&self.dataset), gone).execute_uncommitted().await.map_err(broken)?;
-            before_commit();
-            let commit = match staged.affected_rows {
-                Some(rows) => self.committing().with_affected_rows(rows),
-                None => self.committing(),
-            };
-            self.commit(commit, staged.transaction, &stamp).await?;
+            self.commits.delete(gone, epoch, true, before_commit).await?;
         } else {
             let upserts = self.fit(upserts)?;
-            let mut merge = MergeInsertBuilder::try_new(Arc::clone(&self.dataset), self.spec.key.clone()).map_err(broken)?;
+            let mut merge = MergeInsertBuilder::try_new(Arc::clone(&self.commits.dataset), self.spec.key.clone()).map_err(broken)?;
             merge.when_matched(WhenMatched::UpdateAll).when_not_matched(WhenNotMatched::InsertAll);
             if let Some(gone) = gone {
                 merge.when_not_matched_by_source(WhenNotMatchedBySource::DeleteIf(gone));
             }
             let staged = merge.try_build().map_err(broken)?.execute_uncommitted_batches(vec![upserts]).await.map_err(broken)?;
             before_commit();
-            let commit = match staged.affected_rows {
-                Some(rows) => self.committing().with_affected_rows(rows),
-                None => self.committing(),
-            };
-            self.commit(commit, staged.transaction, &stamp).await?;
+            self.commits.commit_merge(staged, epoch).await?;
         }
-        self.applied = self.applied.max(epoch);
+        self.commits.applied = before.max(epoch);
         Ok(())
     }
 
@@ -210,7 +180,7 @@ impl Table {
     pub async fn rows(&self) -> Result<Vec<RecordBatch>, LanceError> {
         let failed = |error: lance::Error| LanceError::broken(&self.spec.path, error);
         let names: Vec<&str> = self.spec.schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let mut scan = self.dataset.scan();
+        let mut scan = self.commits.dataset.scan();
         scan.project(&names).map_err(failed)?;
         scan.try_into_stream().await.map_err(failed)?.try_collect().await.map_err(failed)
     }
@@ -224,63 +194,12 @@ impl Table {
         if before <= care.fragments && !always {
             return Ok(None);
         }
-        self.fence().await?;
-        let path = self.spec.path.clone();
-        let broken = |error: lance::Error| LanceError::broken(&path, error);
-        let stamp = Arc::new(self.stamp(self.applied).properties());
-        let mut dataset = self.dataset.as_ref().clone();
-        let options = CompactionOptions { transaction_properties: Some(stamp), ..CompactionOptions::default() };
-        compact_files(&mut dataset, options, None).await.map_err(broken)?;
-        self.dataset = Arc::new(dataset);
-        let tag = format!("e{}", self.applied);
-        let mut tags = self.dataset.tags().list().await.map_err(broken)?;
-        if tags.contains_key(&tag) {
-            self.dataset.tags().update(&tag, self.version()).await.map_err(broken)?;
-        } else {
-            self.dataset.tags().create(&tag, self.version()).await.map_err(broken)?;
-        }
-        tags.remove(&tag);
-        let mut ours: Vec<(u64, String)> = tags.into_keys().filter_map(|name| Some((name.strip_prefix('e')?.parse().ok()?, name))).collect();
-        ours.sort_unstable_by(|left, right| right.cmp(left));
-        for (_, old) in ours.into_iter().skip(TAGS - 1) {
-            self.dataset.tags().delete(&old).await.map_err(broken)?;
-        }
-        let history = i64::try_from(care.history.as_secs()).unwrap_or(i64::MAX / 2_000);
-        let removed = self.dataset.cleanup_old_versions(chrono::TimeDelta::seconds(history), Some(false), Some(false)).await.map_err(broken)?;
-        Ok(Some(Cared { fragments: (before, self.fragments()), tag, versions_removed: removed.old_versions, bytes_removed: removed.bytes_removed }))
-    }
-
-    fn stamp(&self, epoch: u64) -> Stamp {
-        Stamp { writer: self.spec.writer.clone(), ledger: self.spec.ledger.clone(), epoch }
-    }
-
-    /// Follows what others committed, e.g. an index; another run's commit ends this one.
-    async fn fence(&mut self) -> Result<(), LanceError> {
-        let broken = |error: lance::Error| LanceError::broken(&self.spec.path, error);
-        let newest = self.dataset.latest_version_id().await.map_err(broken)?;
-        if newest == self.version() {
-            return Ok(());
-        }
-        let mut dataset = self.dataset.as_ref().clone();
-        dataset.checkout_latest().await.map_err(broken)?;
-        let stamp = Stamp::newest(&dataset).await.map_err(broken)?;
-        if stamp.is_none_or(|stamp| stamp.writer != self.spec.writer || stamp.ledger != self.spec.ledger || stamp.epoch > self.applied) {
-            return Err(LanceError::Fenced { path: self.spec.path.display().to_string() });
-        }
-        self.dataset = Arc::new(dataset);
-        Ok(())
-    }
-
-    fn committing(&self) -> CommitBuilder<'static> {
-        CommitBuilder::new(Arc::clone(&self.dataset))
-    }
-
-    async fn commit(&mut self, commit: CommitBuilder<'static>, mut transaction: Transaction, stamp: &Stamp) -> Result<(), LanceError> {
-        // Set in the transaction itself: the builder drops what it is given.
-        transaction.transaction_properties = Some(Arc::new(stamp.properties()));
-        let committed = commit.execute(transaction).await.map_err(|error| LanceError::broken(&self.spec.path, error))?;
-        self.dataset = Arc::new(committed);
-        Ok(())
+        self.commits.fence().await?;
+        self.commits.compact(FULL, 0.1).await?;
+        let tag = self.commits.tag().await?;
+        let removed = self.commits.clean(care.policy()).await?;
+        let fragments = (before, self.fragments());
+        Ok(Some(Cared { fragments, tag, rows_purged: 0, versions_removed: removed.old_versions, bytes_removed: removed.bytes_removed }))
     }
 
     /// The batch under the table's own schema: the same columns, those of the key not null.
@@ -293,14 +212,6 @@ impl Table {
     }
 }
 
-/// An empty version of the table, stamped before its first epoch.
-async fn begin(spec: &TableSpec, mode: WriteMode) -> Result<Dataset, LanceError> {
-    let stamp = Stamp { writer: spec.writer.clone(), ledger: spec.ledger.clone(), epoch: 0 };
-    let params = WriteParams { mode, transaction_properties: Some(Arc::new(stamp.properties())), ..WriteParams::default() };
-    let nothing = RecordBatchIterator::new(std::iter::empty(), Arc::clone(&spec.schema));
-    Dataset::write(nothing, &absolute(&spec.path)?, Some(params)).await.map_err(|error| LanceError::broken(&spec.path, error))
-}
-
 fn with_key(spec: &TableSpec) -> Result<SchemaRef, LanceError> {
     let wrong = |reason: String| LanceError::Schema { path: spec.path.display().to_string(), reason };
     if spec.key.is_empty() {
@@ -311,27 +222,4 @@ fn with_key(spec: &TableSpec) -> Result<SchemaRef, LanceError> {
     }
     let fields = spec.schema.fields().iter().map(|field| Field::new(field.name(), loose(field.data_type()), !spec.key.contains(field.name())));
     Ok(Arc::new(Schema::new(fields.collect::<Vec<Field>>())))
-}
-
-/// The type with items that may be null: the library does not keep that they may not.
-fn loose(data_type: &DataType) -> DataType {
-    let item = |field: &Field| Arc::new(Field::new(field.name(), loose(field.data_type()), true));
-    match data_type {
-        DataType::FixedSizeList(field, length) => DataType::FixedSizeList(item(field), *length),
-        DataType::List(field) => DataType::List(item(field)),
-        DataType::LargeList(field) => DataType::LargeList(item(field)),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| item(field)).collect()),
-        other => other.clone(),
-    }
-}
-
-fn same_columns(spec: &TableSpec, dataset: &Dataset) -> Result<(), LanceError> {
-    let there: Schema = dataset.schema().into();
-    let plain = |schema: &Schema| schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect::<HashMap<_, _>>();
-    if plain(&there) == plain(&spec.schema) {
-        return Ok(());
-    }
-    let names = |schema: &Schema| schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect::<Vec<_>>().join(", ");
-    let reason = format!("has the columns {}, but these are written: {}", names(&there), names(&spec.schema));
-    Err(LanceError::Schema { path: spec.path.display().to_string(), reason })
 }

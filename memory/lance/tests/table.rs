@@ -10,6 +10,7 @@ use arrow::array::{Array as _, ArrayRef, FixedSizeListArray, Float32Array, Int64
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use tokio::task::JoinSet;
 
 fn schema() -> SchemaRef {
     let vector = DataType::FixedSizeList(Arc::new(Field::new("item", DataType::Float32, false)), 2);
@@ -119,11 +120,12 @@ async fn what_was_written_and_not_committed_was_never_there() {
     let first = Rows::from([(key("a", 1), Some("a".to_owned()))]);
     table.apply(1, &batch(first.iter()), &keys(&[], &BOTH), || ()).await.expect("applied");
     let second = Rows::from([(key("b", 2), Some("b".to_owned()))]);
-    let told = tokio::spawn({
+    let mut told = JoinSet::new();
+    told.spawn({
         let (second, mut table) = (second.clone(), table);
         async move { table.apply(2, &batch(second.iter()), &keys(&[key("a", 1)], &BOTH), || panic!("the process ends here")).await }
     });
-    assert!(told.await.is_err());
+    assert!(told.join_next().await.expect("one").is_err());
     let mut table = Table::open(spec(&path, &BOTH)).await.expect("the table");
     assert_eq!((table.applied(), scanned(&path, At::Newest).await), (1, first));
     table.apply(2, &batch(second.iter()), &keys(&[key("a", 1)], &BOTH), || ()).await.expect("applied");
