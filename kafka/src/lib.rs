@@ -17,6 +17,6 @@ pub mod wire;
 
 pub use embedded::EmbeddedLog;
 pub use kafka::{KafkaConfig, KafkaLog, TopicChange, topics_apply};
-pub use log::{Chunk, Entry, Log, LogError, Record};
+pub use log::{Chunk, Entry, Erasure, Log, LogError, Record};
 pub use partition::partition_for_user;
 pub use topics::{Cleanup, Topic, Topics};

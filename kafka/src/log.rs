@@ -1,7 +1,7 @@
 //! The port to the log.
 //!
 //! Operations: [`Log::append`], [`Log::read`], [`Log::start_offset`], [`Log::end_offset`], [`Log::appended`],
-//! [`Log::compact`].
+//! [`Log::compact`], [`Log::remove`], [`Log::erase`].
 //! Guarantees: one partition is one order; `append` returns when every record is durable (fsynced, or acknowledged by
 //! all in-sync replicas); a record, once read, is read again at the same offset with the same bytes until compaction
 //! removes it; the last record of a key is never removed, except a tombstone after its time.
@@ -11,7 +11,10 @@
 //! by key.
 //! Enforcement: `kafka/tests/conformance.rs`, run over both implementations.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 /// One record to append.
@@ -43,6 +46,26 @@ pub struct Chunk {
     pub entries: Vec<Entry>,
     /// Where to read on: everything of the partition below it has been seen.
     pub next: u64,
+}
+
+/// How far records that are removed or replaced have left the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Erasure {
+    /// The log's files were rewritten: none of them holds a byte of such a record any more.
+    Log {
+        /// Journals that went.
+        journals: u64,
+        /// Their size.
+        journal_bytes: u64,
+        /// Partitions whose tables were rewritten.
+        partitions: u64,
+    },
+    /// The broker compacts when its settings let it, and nobody can hurry it: its active segment is never compacted.
+    Broker {
+        /// The settings that decide when, as they are there, per topic.
+        settings: BTreeMap<String, BTreeMap<String, String>>,
+    },
 }
 
 /// Why the log could not do it.
@@ -160,7 +183,7 @@ pub trait Log: Send + Sync + 'static {
 
     /// Removes, below `below`, every record that a later record of its key below `below` replaces, and tombstones with
     /// nothing left to forget. The embedded log has rewritten its tables without them when it returns (its journal follows as
-    /// it turns over). A broker compacts by itself: there it returns `Ok(0)`.
+    /// it turns over, or with [`Log::erase`]). A broker compacts by itself: there it returns `Ok(0)`.
     ///
     /// Callers pass the least position any consumer still has to read from, so that no consumer misses a tombstone.
     /// Returns the number of records removed.
@@ -168,4 +191,20 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// As [`Log::append`].
     async fn compact(&self, topic: &str, partition: u32, below: u64) -> Result<u64, LogError>;
+
+    /// Takes single records out of a partition, whatever its cleanup, and returns how many there were. A broker cannot take single
+    /// records out: there it returns `Ok(0)`, and retention removes them.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    async fn remove(&self, topic: &str, partition: u32, offsets: Vec<u64>) -> Result<u64, LogError>;
+
+    /// Sees to it that what [`Log::compact`] and [`Log::remove`] took out of these partitions before is in no file any more: rewrites their
+    /// tables and lets every journal go. Appends and reads go on meanwhile.
+    ///
+    /// Not promised: anything about copies outside the log's folder, or about blocks of a disk that its file system has freed.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; what was not done then is done by the next call.
+    async fn erase(&self, places: &[(&str, u32)]) -> Result<Erasure, LogError>;
 }

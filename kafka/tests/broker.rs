@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ajatus_kafka::{KafkaConfig, KafkaLog, Log, LogError, TopicChange, Topics, topics_apply};
+use ajatus_kafka::{Erasure, KafkaConfig, KafkaLog, Log, LogError, TopicChange, Topics, topics_apply};
 use conformance::{read_all, record, suite, tombstone, topics};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
@@ -69,6 +69,7 @@ async fn a_real_broker_passes_the_suite_and_loses_nothing_over_kill_9() {
     let log = broker.log(topics()).await;
     suite(Arc::clone(&log) as Arc<dyn Log>).await;
     reads_past_the_holes_of_compaction(&broker).await;
+    says_what_decides_when_a_record_leaves_the_disk(&*log).await;
     applies_topics_and_finds_nothing_to_do_the_second_time(&broker).await;
 
     drop(log);
@@ -122,6 +123,16 @@ async fn kill_while_appending(broker: &Broker) -> (Arc<KafkaLog>, Vec<u64>) {
     assert!(offsets.len() >= 200 && matches!(refused, LogError::Unreachable { .. }), "{refused:?}");
     assert!(took < deadline + Duration::from_secs(2), "the refusal took {took:?}");
     (log, offsets)
+}
+
+/// A broker cannot be hurried, and takes no single record out.
+async fn says_what_decides_when_a_record_leaves_the_disk(log: &dyn Log) {
+    let erased = log.erase(&[("t-compact", 0), ("t-order", 2), ("t-order", 0)]).await.expect("told");
+    let Erasure::Broker { settings } = erased else { panic!("{erased:?}") };
+    assert_eq!(settings["t-compact"]["cleanup.policy"], "compact", "{settings:?}");
+    assert!(settings["t-order"].contains_key("segment.ms") && settings["t-order"].contains_key("min.cleanable.dirty.ratio"), "{settings:?}");
+    assert_eq!(log.remove("t-order", 0, vec![0, 1]).await.expect("told"), 0);
+    assert!(matches!(log.erase(&[("no-such-topic", 0)]).await, Err(LogError::UnknownPartition { .. })));
 }
 
 /// A topic that the broker compacts as fast as it can: superseded records go, readers go on past the holes.

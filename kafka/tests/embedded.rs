@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ajatus_kafka::{EmbeddedLog, Log, LogError, Record, Topics};
+use ajatus_kafka::{EmbeddedLog, Erasure, Log, LogError, Record, Topics};
 use rand::{RngCore as _, SeedableRng as _};
 use conformance::{read_all, record, suite, tombstone, topics};
 
@@ -72,6 +72,128 @@ async fn compaction_keeps_the_last_of_each_key_and_never_gives_an_offset_twice()
     let log = open(folder.path());
     assert_eq!(log.end_offset("t-compact", 0).await.expect("an end"), end);
     assert_eq!(log.append("t-compact", 0, vec![record("k", "v")]).await.expect("appended"), [end]);
+}
+
+/// Which of some needles stand anywhere in the files of a folder.
+fn holding(folder: &Path, needles: &[u64]) -> Vec<u64> {
+    let heads: BTreeMap<Vec<u8>, u64> = needles.iter().map(|number| (nonce(*number), *number)).collect();
+    let mut begins = [false; 256];
+    heads.keys().for_each(|needle| begins[usize::from(needle[0])] = true);
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).expect("a file");
+            // Most of a journal is zeros, with which no needle begins.
+            for (at, byte) in bytes.iter().enumerate() {
+                if *byte != 0 && begins[usize::from(*byte)] {
+                    found.extend(bytes.get(at..at + 24).and_then(|window| heads.get(window)));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// 24 bytes that nothing else is, as a nonce.
+fn nonce(number: u64) -> Vec<u8> {
+    let mut bytes = noise(1_000_000 + number, 24);
+    bytes[0] = bytes[0].max(1);
+    bytes
+}
+
+#[tokio::test]
+async fn erasing_leaves_no_byte_of_what_was_forgotten_in_any_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(folder.path());
+    let value = |number: u64| [nonce(number), noise(number, 300)].concat();
+    let append = async |log: &EmbeddedLog, topic: &str, partition: u32, key: u64, value: Option<Vec<u8>>| {
+        log.append(topic, partition, vec![Record { key: key.to_string().into_bytes(), value }]).await.expect("appended");
+    };
+    for number in 0..300 {
+        append(&log, "t-compact", u32::try_from(number % 3).expect("small"), number, Some(value(number))).await;
+    }
+    // One is replaced; one topic is not touched; one partition loses everything.
+    append(&log, "t-compact", 0, 3, Some(value(1_003))).await;
+    append(&log, "t-order", 0, 1, Some(value(2_000))).await;
+    for number in (0..300).filter(|number| number % 3 == 1 || *number == 6) {
+        append(&log, "t-compact", u32::try_from(number % 3).expect("small"), number, None).await;
+    }
+    let gone: Vec<u64> = (0..300).filter(|number| number % 3 == 1 || [3, 6].contains(number)).collect();
+    for partition in 0..3 {
+        let end = log.end_offset("t-compact", partition).await.expect("an end");
+        log.compact("t-compact", partition, end).await.expect("compacted");
+    }
+    assert!(holding(folder.path(), &gone).len() >= gone.len(), "compaction alone leaves them in the journal");
+    let compacted = [("t-compact", 0), ("t-compact", 1), ("t-compact", 2)];
+    for round in 0..3 {
+        let erased = log.erase(&compacted).await.expect("erased");
+        assert!(matches!(erased, Erasure::Log { journals: 1, partitions: 3, .. }), "{erased:?}");
+        assert!(holding(folder.path(), &gone).is_empty(), "round {round}: they are there still");
+        let kept = [0, 2, 9, 299, 1_003, 2_000];
+        let found: std::collections::BTreeSet<u64> = holding(folder.path(), &kept).into_iter().collect();
+        assert_eq!(found, kept.into(), "round {round}: what cannot be found shows nothing when it is not");
+    }
+    // One record of another topic, whatever its cleanup.
+    assert_eq!(log.remove("t-order", 0, vec![0, 7]).await.expect("removed"), 1);
+    log.erase(&[("t-order", 0)]).await.expect("erased");
+    assert!(holding(folder.path(), &[2_000]).is_empty());
+    assert!(matches!(log.erase(&[("no-such-topic", 0)]).await, Err(LogError::UnknownPartition { .. })));
+
+    // Offsets go on, also in the partition with nothing left, and everything kept is there after a restart.
+    let end = log.end_offset("t-compact", 1).await.expect("an end");
+    log.close().await;
+    drop(log);
+    let log = open(folder.path());
+    assert_eq!(log.append("t-compact", 1, vec![record("k", "v")]).await.expect("appended"), [end]);
+    assert_eq!(read_all(&*log, "t-compact", 0, 0).await.len(), 99);
+    assert_eq!(read_all(&*log, "t-compact", 2, 0).await.len(), 100);
+    log.erase(&compacted).await.expect("erased again, after a restart");
+    assert!(holding(folder.path(), &[299]).contains(&299));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_and_reads_go_on_while_it_erases_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(folder.path());
+    let append = async |number: u64| {
+        let value = [nonce(number), noise(number, 2_000)].concat();
+        log.append("t-kill", 0, vec![Record { key: (number % 50).to_string().into_bytes(), value: Some(value) }]).await.expect("appended");
+    };
+    for number in 0..200 {
+        append(number).await;
+    }
+    let end = log.end_offset("t-kill", 0).await.expect("an end");
+    log.compact("t-kill", 0, end).await.expect("compacted");
+    let (first, second) = (Arc::clone(&log), Arc::clone(&log));
+    let mut erasing = tokio::task::JoinSet::new();
+    erasing.spawn(async move { first.erase(&[("t-kill", 0)]).await });
+    erasing.spawn(async move { second.erase(&[("t-kill", 0)]).await });
+    let mut number = 200;
+    while !erasing.is_empty() {
+        append(number).await;
+        number += 1;
+        let read = log.read("t-kill", 0, end, 10_000).await.expect("a chunk");
+        assert!(read.next <= end + number - 200 && read.entries.iter().zip(end..).all(|(entry, offset)| entry.offset == offset));
+        if let Some(ended) = erasing.try_join_next() {
+            ended.expect("no panic").expect("erased");
+        }
+    }
+    assert!(number > 210, "{number}: appends waited");
+    assert!(holding(folder.path(), &(0..150).collect::<Vec<_>>()).is_empty());
+    log.close().await;
+    drop(log);
+    let log = open(folder.path());
+    let read = read_all(&*log, "t-kill", 0, 0).await;
+    assert_eq!(read.len() as u64, 50 + number - 200);
+    for entry in read {
+        let value = entry.value.expect("a value");
+        assert_eq!(value, [nonce(entry.offset), noise(entry.offset, 2_000)].concat(), "at {}", entry.offset);
+    }
 }
 
 #[tokio::test]
@@ -148,6 +270,7 @@ async fn refuses_another_number_of_partitions_once_keys_lie_on_them() {
 fn child_appends_for_ever() {
     let Ok(path) = std::env::var("AJATUS_TEST_LOG_CHILD") else { return };
     let value_bytes: usize = std::env::var("AJATUS_TEST_LOG_VALUE_BYTES").map_or(5, |text| text.parse().expect("a number"));
+    let erases = std::env::var("AJATUS_TEST_LOG_ERASES").is_ok();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let log = open(Path::new(&path));
@@ -162,8 +285,13 @@ fn child_appends_for_ever() {
                 }
                 Err(error) => format!("refused {error}"),
             };
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "{told}").and_then(|()| out.flush()).expect("told");
+            {
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "{told}").and_then(|()| out.flush()).expect("told");
+            }
+            if erases {
+                log.erase(&[("t-kill", 0)]).await.expect("erased");
+            }
         }
     });
 }
@@ -264,6 +392,44 @@ async fn loses_nothing_acknowledged_over_ten_kills() {
             assert!(entry.value.as_deref() == Some(&*noise(entry.offset, 5)), "round {round}: record {at} is not what was written");
         }
         assert_eq!(read.len() % 3, 0, "a batch is there whole or not at all");
+        log.close().await;
+    }
+}
+
+/// Erasing goes deep into how the store keeps its files; wherever it is cut off, every record is there after.
+#[tokio::test]
+async fn loses_nothing_acknowledged_when_it_is_killed_while_it_erases() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut random = rand::rngs::SmallRng::seed_from_u64(20_261_125);
+    let mut acknowledged = 0;
+    for round in 0..10_u32 {
+        let child = Command::new(std::env::current_exe().expect("this test"))
+            .args(["child_appends_for_ever", "--exact", "--nocapture", "--test-threads=1"])
+            .env("AJATUS_TEST_LOG_CHILD", folder.path())
+            .env("AJATUS_TEST_LOG_ERASES", "1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = Killed(child.expect("a child"));
+        let mut lines = BufReader::new(child.0.stdout.take().expect("its output")).lines();
+        for _ in 0..=round % 2 {
+            let told = lines.by_ref().map_while(Result::ok).find_map(|line| line.split_once("acknowledged ")?.1.split(' ').next()?.parse::<u64>().ok());
+            acknowledged = told.expect("an acknowledgement");
+        }
+        // A random point of its erasing: the wait is what is varied, no outcome depends on its length.
+        let until = std::time::Instant::now() + Duration::from_millis(u64::from(random.next_u32() % 500));
+        while std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        drop(child);
+        let log = open(folder.path());
+        let read = read_all(&*log, "t-kill", 0, 0).await;
+        assert!(read.len() as u64 > acknowledged, "round {round}: {acknowledged} was acknowledged, {} records are there", read.len());
+        for (at, entry) in read.iter().enumerate() {
+            assert_eq!((entry.offset, entry.key.clone()), (at as u64, at.to_string().into_bytes()), "round {round}");
+            assert!(entry.value.as_deref() == Some(&*noise(entry.offset, 5)), "round {round}: record {at} is not what was written");
+        }
+        assert_eq!(log.end_offset("t-kill", 0).await.expect("an end"), read.len() as u64, "round {round}");
         log.close().await;
     }
 }

@@ -6,18 +6,23 @@
 
 mod cipher;
 mod root;
+mod rotation;
+mod user;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ajatus_events::{Sealed, UserId};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use zeroize::Zeroizing;
 
 pub use cipher::Purpose;
-use cipher::{derive, open, seal};
+use cipher::seal;
 pub use root::RootKey;
+pub use user::UserKey;
 
-use crate::postgres::{Postgres, StoreError};
+use crate::postgres::{Postgres, StoreError, WrappedKeys};
 
 /// Keys kept unwrapped at most; past it the cache starts over.
 const CACHE: usize = 4096;
@@ -58,55 +63,24 @@ pub enum KeyError {
     Store(#[from] StoreError),
 }
 
-/// One user's data key, unwrapped.
-pub struct UserKey {
-    user: UserId,
-    version: u32,
-    secret: Zeroizing<[u8; 32]>,
-}
-
-impl std::fmt::Debug for UserKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UserKey").field("user", &self.user).field("version", &self.version).finish_non_exhaustive()
-    }
-}
-
-impl UserKey {
-    /// Seals a text for one purpose; `aad` names its place (table, column, user, row) and must be given to open it.
-    #[must_use]
-    pub fn seal(&self, purpose: Purpose, aad: &[u8], plain: &[u8]) -> Sealed {
-        seal(&derive(&self.secret, purpose.label()), self.version, aad, plain)
-    }
-
-    /// Opens what [`UserKey::seal`] made.
-    ///
-    /// # Errors
-    /// [`KeyError::Open`] for anything but the sealed text in its place; [`KeyError::Version`] for another suite.
-    pub fn open(&self, purpose: Purpose, aad: &[u8], sealed: &Sealed) -> Result<Vec<u8>, KeyError> {
-        open(&derive(&self.secret, purpose.label()), self.version, aad, sealed)
-    }
-
-    /// Keyed hash of an input, 64 hex digits: equal inputs of one user are equal, of two users they are not.
-    #[must_use]
-    pub fn fingerprint(&self, purpose: Purpose, input: &[u8]) -> String {
-        let key = derive(&self.secret, &format!("{} fingerprint", purpose.label()));
-        blake3::keyed_hash(&key, input).to_hex().to_string()
-    }
-}
-
 /// All users' keys: the root key, the table of wrapped keys, and a cache.
 #[derive(Clone)]
 pub struct KeyRing {
-    root: Arc<RootKey>,
+    root: Arc<std::sync::RwLock<Arc<RootKey>>>,
     db: Postgres,
     cache: Arc<Mutex<HashMap<UserId, Arc<UserKey>>>>,
+    /// Keys that were replaced while somebody may hold them.
+    retired: Arc<Mutex<Vec<Weak<UserKey>>>>,
+    writers: Arc<RwLock<()>>,
+    /// Replacements that were begun.
+    replaced: Arc<AtomicU64>,
 }
 
 impl KeyRing {
     /// Opens the ring over a database.
     #[must_use]
     pub fn new(root: RootKey, db: Postgres) -> Self {
-        Self { root: Arc::new(root), db, cache: Arc::default() }
+        Self { root: Arc::new(std::sync::RwLock::new(Arc::new(root))), db, cache: Arc::default(), retired: Arc::default(), writers: Arc::default(), replaced: Arc::default() }
     }
 
     /// The user's key.
@@ -114,14 +88,26 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError::Destroyed`] if there is none; [`KeyError::Open`] if the root key is not the one it was wrapped with.
     pub async fn user(&self, user: UserId) -> Result<Arc<UserKey>, KeyError> {
-        if let Some(key) = self.cached(user) {
-            return Ok(key);
+        loop {
+            if let Some(key) = self.cached(user) {
+                return Ok(key);
+            }
+            let seen = self.replaced.load(Ordering::SeqCst);
+            let Some(WrappedKeys { now: (version, wrapped), older }) = self.db.wrapped_key(user).await? else {
+                return Err(KeyError::Destroyed { user });
+            };
+            let root = self.root();
+            let plain = root.unwrap(user, version, &Sealed(wrapped))?;
+            let older = older.map(|(version, wrapped)| Ok::<_, KeyError>((version, root.unwrap(user, version, &Sealed(wrapped))?))).transpose()?;
+            let older = older.as_ref().map(|(version, plain)| (*version, plain.as_slice()));
+            let key = self.keep(UserKey::read(user, (version, &plain), older)?);
+            // Read before a replacement and kept after it: it must not be sealed with.
+            if self.replaced.load(Ordering::SeqCst) == seen {
+                return Ok(key);
+            }
+            self.retire(key);
+            self.forget_cached(user);
         }
-        let Some((version, wrapped)) = self.db.wrapped_key(user).await? else {
-            return Err(KeyError::Destroyed { user });
-        };
-        let secret = self.root.unwrap(user, version, &Sealed(wrapped))?;
-        Ok(self.keep(UserKey { user, version, secret }))
     }
 
     /// The user's key, made if the account has none yet.
@@ -136,19 +122,19 @@ impl KeyRing {
     /// Makes the wrapped form of a new key, to be stored in the transaction that makes the account.
     pub(crate) fn fresh(&self, user: UserId) -> Sealed {
         let secret = cipher::random::<32>();
-        self.root.wrap(user, 1, &secret)
+        self.root().wrap(user, 1, secret.as_slice())
     }
 
     /// Keyed hash under the root key, for looking up a value (a login) that is only stored sealed.
     #[must_use]
     pub fn blind(&self, label: &str, value: &str) -> [u8; 32] {
-        *blake3::keyed_hash(&self.root.derived(&format!("blind {label}")), value.as_bytes()).as_bytes()
+        *blake3::keyed_hash(&self.root().derived(&format!("blind {label}")), value.as_bytes()).as_bytes()
     }
 
     /// Seals under the root key.
     #[must_use]
     pub fn seal_root(&self, aad: &[u8], plain: &[u8]) -> Sealed {
-        seal(&self.root.derived(Purpose::Accounts.label()), 1, aad, plain)
+        seal(&self.root().derived(Purpose::Accounts.label()), 1, aad, plain)
     }
 
     /// Opens what [`KeyRing::seal_root`] made.
@@ -156,13 +142,134 @@ impl KeyRing {
     /// # Errors
     /// As [`UserKey::open`].
     pub fn open_root(&self, aad: &[u8], sealed: &Sealed) -> Result<Vec<u8>, KeyError> {
-        open(&self.root.derived(Purpose::Accounts.label()), 1, aad, sealed)
+        self.root().open(Purpose::Accounts.label(), 1, aad, sealed)
     }
 
     /// A secret of the installation for another use, e.g. signing; stable for one root key and label.
     #[must_use]
     pub fn installation_secret(&self, label: &str) -> Zeroizing<[u8; 32]> {
-        self.root.derived(&format!("installation {label}"))
+        self.root().installation_secret(label)
+    }
+
+    /// Destroys a user's key for good: what was sealed under it never opens again. Their sessions end, and their password is gone. Twice
+    /// does no harm; whoever holds the key unwrapped holds it until they let go.
+    ///
+    /// # Errors
+    /// As the pool's.
+    pub async fn destroy(&self, user: UserId) -> Result<(), KeyError> {
+        self.db.destroy_key(user).await?;
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(&user);
+        Ok(())
+    }
+
+    /// Begins to replace a user's key: from now on texts are sealed with a new one, and the older still opens. Where that has begun already it
+    /// goes on: the present key is returned.
+    ///
+    /// # Errors
+    /// As [`KeyRing::user`].
+    pub async fn begin_replacing(&self, user: UserId) -> Result<Arc<UserKey>, KeyError> {
+        self.forget_cached(user);
+        let held = self.user(user).await?;
+        if held.replaces().is_none() {
+            let next = held.version() + 1;
+            let wrapped = self.root().wrap(user, next, &held.successor());
+            self.db.replace_key(user, held.version(), next, &wrapped.0).await?;
+            self.replaced.fetch_add(1, Ordering::SeqCst);
+            self.retire(held);
+            self.forget_cached(user);
+        }
+        self.user(user).await
+    }
+
+    /// Ends it: the older key is destroyed, and whatever it sealed is lost. The caller has sealed everything anew. `false` if somebody still
+    /// holds the older key alone, and may be sealing with it: ask again.
+    ///
+    /// # Errors
+    /// As [`KeyRing::user`].
+    pub async fn end_replacing(&self, user: UserId) -> Result<bool, KeyError> {
+        {
+            let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            retired.retain(|key| key.strong_count() > 0);
+            if retired.iter().any(|key| key.upgrade().is_some_and(|key| key.user() == user)) {
+                return Ok(false);
+            }
+        }
+        self.db.drop_older_key(user).await?;
+        self.forget_cached(user);
+        Ok(true)
+    }
+
+    /// Held while sealed or null records are appended to the log; replacing a key waits for it between two of its steps, so that what it
+    /// seals anew is never older than what it follows.
+    pub async fn writing(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.writers).read_owned().await
+    }
+
+    /// Held while records are sealed anew: nobody appends meanwhile.
+    pub async fn alone(&self) -> OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.writers).write_owned().await
+    }
+
+    /// Replaces the root key: every user's key is wrapped anew and every login sealed anew, then the older root key goes. Nobody signs up
+    /// and nothing is appended meanwhile. Returns how many keys and logins that were.
+    ///
+    /// After a crash the file holds both keys, and the next call goes on.
+    ///
+    /// # Errors
+    /// [`KeyError::RootKey`] if the file cannot be written; as the pool's.
+    pub async fn replace_root(&self, path: &std::path::Path) -> Result<(u64, u64), KeyError> {
+        let _alone = self.alone().await;
+        let mut root = self.root();
+        if !root.replaces() {
+            root = Arc::new(root.successor());
+            root.replace(path)?;
+            self.set_root(Arc::clone(&root));
+        }
+        let mut keys = 0;
+        for (user, held) in self.db.wrapped_keys().await? {
+            let anew = |(version, wrapped): &(u32, Vec<u8>)| -> Result<(u32, Vec<u8>), KeyError> {
+                let sealed = Sealed(wrapped.clone());
+                if root.is_present(user, *version, &sealed) {
+                    return Ok((*version, sealed.0));
+                }
+                Ok((*version, root.wrap(user, *version, &root.unwrap(user, *version, &sealed)?).0))
+            };
+            let wrapped = WrappedKeys { now: anew(&held.now)?, older: held.older.as_ref().map(anew).transpose()? };
+            if wrapped != held {
+                self.db.rewrap_key(user, &held, &wrapped).await?;
+                keys += 1;
+            }
+        }
+        let logins = self.db.seal_logins_anew(self).await?;
+        let alone = Arc::new(root.alone());
+        alone.replace(path)?;
+        self.set_root(alone);
+        Ok((keys, logins))
+    }
+
+    fn root(&self) -> Arc<RootKey> {
+        Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_root(&self, root: Arc<RootKey>) {
+        *self.root.write().unwrap_or_else(PoisonError::into_inner) = root;
+    }
+
+    /// Whether the root key is being replaced: a crash came between.
+    #[must_use]
+    pub fn root_replaces(&self) -> bool {
+        self.root().replaces()
+    }
+
+    fn retire(&self, key: Arc<UserKey>) {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&key));
+    }
+
+    fn forget_cached(&self, user: UserId) {
+        let held = self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(&user);
+        if let Some(key) = held {
+            self.retire(key);
+        }
     }
 
     fn cached(&self, user: UserId) -> Option<Arc<UserKey>> {
@@ -175,48 +282,7 @@ impl KeyRing {
             cache.clear();
         }
         let key = Arc::new(key);
-        cache.insert(key.user, Arc::clone(&key));
+        cache.insert(key.user(), Arc::clone(&key));
         key
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn key(number: u128) -> UserKey {
-        UserKey { user: UserId(Uuid::from_u128(number)), version: 1, secret: Zeroizing::new([u8::try_from(number).expect("small"); 32]) }
-    }
-
-    #[test]
-    fn opens_only_with_the_same_key_purpose_and_place() {
-        let sealed = key(1).seal(Purpose::Messages, b"row 1", b"salaisuus");
-        assert_eq!(key(1).open(Purpose::Messages, b"row 1", &sealed).expect("its own"), b"salaisuus");
-        assert!(matches!(key(2).open(Purpose::Messages, b"row 1", &sealed), Err(KeyError::Open)));
-        assert!(matches!(key(1).open(Purpose::Answers, b"row 1", &sealed), Err(KeyError::Open)));
-        assert!(matches!(key(1).open(Purpose::Messages, b"row 2", &sealed), Err(KeyError::Open)));
-    }
-
-    #[test]
-    fn refuses_every_damaged_byte_and_every_cut() {
-        let sealed = key(1).seal(Purpose::Messages, b"row", b"text");
-        for at in 0..sealed.0.len() {
-            let mut damaged = sealed.clone();
-            damaged.0[at] ^= 1;
-            assert!(key(1).open(Purpose::Messages, b"row", &damaged).is_err(), "byte {at} was changed unseen");
-            let cut = Sealed(sealed.0[..at].to_vec());
-            assert!(key(1).open(Purpose::Messages, b"row", &cut).is_err(), "a cut at {at} was unseen");
-        }
-    }
-
-    #[test]
-    fn fingerprints_agree_for_one_user_and_differ_for_two() {
-        let print = |number, purpose| key(number).fingerprint(purpose, b"text");
-        assert_eq!(print(1, Purpose::Answers), print(1, Purpose::Answers));
-        assert_ne!(print(1, Purpose::Answers), print(2, Purpose::Answers));
-        assert_ne!(print(1, Purpose::Answers), print(1, Purpose::Messages));
-        assert_eq!(print(1, Purpose::Answers).len(), 64);
     }
 }

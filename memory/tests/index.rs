@@ -9,7 +9,7 @@ use ajatus_events::{
 use ajatus_memory::index::{Index, IndexConfig, PIPELINE, vector_to_bytes};
 use ajatus_memory::keys::Purpose;
 use ajatus_memory::postgres::{EpochDelta, Memory, MemoryRow};
-use ajatus_memory::retrieve::{Arena, Language, SearchOptions};
+use ajatus_memory::retrieve::{Arena, Language, SearchOptions, TimeUse};
 use ajatus_memory::testing::TestDatabase;
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
@@ -43,7 +43,7 @@ fn memory(user: UserId, number: u128, random: &mut StdRng) -> Memory {
             text: text.join(" "),
             speaker: random.random_bool(0.7).then(|| if random.random_bool(0.5) { "Dave Berg".to_owned() } else { "Aino".to_owned() }),
             caption: random.random_bool(0.2).then(|| "a lamp by the river".to_owned()),
-            source: None,
+            ..Body::default()
         },
         epoch: 1,
     }
@@ -56,6 +56,14 @@ fn an_arena_that_turns_came_to_and_went_from_ranks_as_one_built_at_once() {
     let mut kept = Arena::new(user);
     let mut truth: Vec<(Memory, Vec<f32>)> = Vec::new();
     let everything = SearchOptions { limit: 1000, explain: true, ..SearchOptions::default() };
+    let narrow = SearchOptions {
+        limit: 7,
+        time: TimeUse::Only,
+        now: Some(DateTime::<Utc>::UNIX_EPOCH + TimeDelta::hours(450_000)),
+        diversity: Some(0.7),
+        token_budget: Some(300),
+        ..SearchOptions::default()
+    };
     for step in 0..400 {
         let number = random.random_range(1..70);
         truth.retain(|(held, _)| held.id.0 != Uuid::from_u128(number));
@@ -73,11 +81,19 @@ fn an_arena_that_turns_came_to_and_went_from_ranks_as_one_built_at_once() {
         for (turn, vector) in &truth {
             rebuilt.upsert(turn.clone(), vector);
         }
-        for question in ["When did Dave buy three tickets to Oulu?", "Missä Mustikka nukkuu?", "Who plays the cello in my garden?"] {
+        for question in [
+            "When did Dave buy three tickets to Oulu?",
+            "Missä Mustikka nukkuu?",
+            "Who plays the cello in my garden?",
+            "Which instruments and pets does Aino have?",
+            "What did Dave eat last spring?",
+        ] {
             let vector = unit(&mut random);
             let (one, two) = (kept.prepare(question), rebuilt.prepare(question));
             assert_eq!(one, two);
-            assert_eq!(kept.search(&one, &vector, &everything), rebuilt.search(&two, &vector, &everything), "step {step}, {question}");
+            for (vector, options) in [(&vector[..], &everything), (&[], &everything), (&vector[..], &narrow)] {
+                assert_eq!(kept.find(&one, vector, options), rebuilt.find(&two, vector, options), "step {step}, {question}");
+            }
         }
     }
     assert_eq!(kept.len(), truth.len());
@@ -124,7 +140,7 @@ impl World {
         let op = match text {
             None => MemoryOp::Delete {},
             Some(text) => {
-                let body = Body { text: text.to_owned(), speaker: None, caption: None, source: None };
+                let body = Body { text: text.to_owned(), ..Body::default() };
                 MemoryOp::Upsert {
                     conversation_id: ConversationId(Uuid::from_u128(1)),
                     session: 0,

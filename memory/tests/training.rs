@@ -15,7 +15,7 @@ fn noon() -> DateTime<Utc> {
 async fn row(test: &TestDatabase, user: UserId, number: u32) -> MemoryRow {
     let id = InteractionId(Uuid::from_u128(u128::from(number)));
     let key = test.keys.user(user).await.expect("a key");
-    let body = Body { text: format!("text {number}"), speaker: None, caption: None, source: None };
+    let body = Body { text: format!("text {number}"), ..Body::default() };
     let plain = serde_json::to_vec(&body).expect("JSON");
     MemoryRow {
         key: InteractionKey { user_id: user, id },

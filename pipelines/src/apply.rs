@@ -8,10 +8,11 @@ use ajatus_events::{ChangeRecord, Frontier, InteractionKey, MemoryChange, Memory
 use ajatus_kafka::{Log, Record, wire};
 use ajatus_memory::index::vector_to_bytes;
 use ajatus_memory::keys::{KeyError, KeyRing, Purpose};
-use ajatus_memory::postgres::{ActivityRow, EpochDelta, MemoryRow, OutboxRow, Postgres};
+use ajatus_memory::keys::UserKey;
+use ajatus_memory::postgres::{ActivityRow, EditRow, EpochDelta, MemoryRow, OutboxRow, Postgres, ProfileKey, ProfileRow};
 use tokio::sync::{mpsc, watch};
 
-use crate::companion::Job;
+use crate::companion::{Job, ProfileEntry};
 use crate::compact::Compactor;
 use crate::feed::Fed;
 use crate::memo::ToMemo;
@@ -37,6 +38,15 @@ pub(crate) struct Sink {
     /// Everybody's counts at `applied`, until the first epoch after the start has written them: what a broker compacted
     /// away may have left the table ahead or behind.
     pub(crate) counts: Option<BTreeMap<UserId, ActivityRow>>,
+    /// How the table of profiles differed at `applied` from what it should be, for the same reason, until the same epoch.
+    pub(crate) profile_repair: Profiles,
+}
+
+/// Changes of profiles.
+#[derive(Default)]
+pub(crate) struct Profiles {
+    upserts: BTreeMap<ProfileKey, ProfileRow>,
+    deletes: BTreeSet<ProfileKey>,
 }
 
 /// Changes of one epoch, by what they change.
@@ -47,6 +57,9 @@ struct Sorted {
     refused: Vec<OutboxRow>,
     activity: BTreeMap<UserId, ActivityRow>,
     activity_deletes: BTreeSet<UserId>,
+    profile: Vec<ProfileEntry>,
+    profile_deletes: Vec<ProfileEntry>,
+    edits: BTreeMap<InteractionKey, EditRow>,
 }
 
 impl Sink {
@@ -74,6 +87,7 @@ impl Sink {
                 // Its memories are in the views; only the counts are looked at again.
                 let (counts, _) = self.counted(history.remove(&self.job.activity()).unwrap_or_default())?;
                 self.counts.get_or_insert_default().extend(counts);
+                self.profile_repair = self.compared(history.remove(&self.job.profiles()).unwrap_or_default()).await?;
             }
             while queue.front().is_some_and(|epoch| self.gathered.complete(epoch.epoch)) {
                 let Some(epoch) = queue.pop_front() else { break };
@@ -127,15 +141,17 @@ impl Sink {
     async fn delta(&mut self, fed: &Fed, changes: Changes) -> Result<(EpochDelta, u64), PipelineError> {
         let mut sorted = self.sort(changes)?;
         for key in &fed.tombstones {
-            if !sorted.upserts.contains_key(key) {
+            if !sorted.upserts.contains_key(key) && !sorted.edits.contains_key(key) {
                 sorted.deletes.insert(*key);
             }
         }
+        let mut profiles = if fed.reset { Profiles::default() } else { std::mem::take(&mut self.profile_repair) };
+        self.profiles(&mut profiles, std::mem::take(&mut sorted.profile), std::mem::take(&mut sorted.profile_deletes)).await?;
         let mut outbox = Vec::with_capacity(sorted.upserts.len() + sorted.deletes.len() + fed.positions.len());
         let mut upserts = Vec::with_capacity(sorted.upserts.len());
         let partitions = self.log.partitions(topic::INTERACTIONS)?;
-        for (key, row) in std::mem::take(&mut sorted.upserts) {
-            match self.sealed(&row).await? {
+        for (key, mut row) in std::mem::take(&mut sorted.upserts) {
+            match self.sealed(&mut row).await? {
                 Some(sealed) => {
                     let op = MemoryOp::Upsert {
                         conversation_id: row.conversation_id,
@@ -177,6 +193,9 @@ impl Sink {
             deletes: sorted.deletes.into_iter().collect(),
             activity: activity.into_values().collect(),
             activity_deletes: sorted.activity_deletes.into_iter().collect(),
+            profile: profiles.upserts.into_values().collect(),
+            profile_deletes: profiles.deletes.into_iter().collect(),
+            edits: sorted.edits.into_values().collect(),
             outbox,
         };
         Ok((delta, touched))
@@ -195,11 +214,23 @@ impl Sink {
             }
         }
         (sorted.activity, sorted.activity_deletes) = self.counted(take(self.job.activity()))?;
+        for (row, diff) in consolidated(take(self.job.profiles())) {
+            let entry = self.job.profile(&row)?;
+            if diff > 0 { sorted.profile.push(entry) } else { sorted.profile_deletes.push(entry) }
+        }
+        for (row, diff) in consolidated(take(self.job.edits())) {
+            let edit = self.job.edit(&row)?;
+            if diff > 0 {
+                sorted.edits.insert(edit.key, edit);
+            } else {
+                sorted.deletes.insert(edit.key);
+            }
+        }
         // A refusal that is taken back stays where it was told.
         let faults = consolidated(take(self.job.outputs() - 1));
         sorted.refused = faults.iter().filter(|(_, diff)| *diff > 0).map(|(fault, _)| self.job.letter(fault)).collect();
         // An edit is a deletion and an insertion of one key: what remains is the insertion.
-        sorted.deletes.retain(|key| !sorted.upserts.contains_key(key));
+        sorted.deletes.retain(|key| !sorted.upserts.contains_key(key) && !sorted.edits.contains_key(key));
         Ok(sorted)
     }
 
@@ -218,12 +249,19 @@ impl Sink {
         Ok((now, gone))
     }
 
-    /// A memory's vector, sealed for the way; `None` if the user was forgotten meanwhile.
-    async fn sealed(&self, row: &MemoryRow) -> Result<Option<Sealed>, PipelineError> {
+    /// A memory's vector, turned into the user's own coordinates, and sealed for the way; `None` if the user was forgotten meanwhile.
+    async fn sealed(&self, row: &mut MemoryRow) -> Result<Option<Sealed>, PipelineError> {
         let key = row.key;
-        let user = loop {
-            match self.keys.user(key.user_id).await {
-                Ok(user) => break user,
+        let Some(user) = self.user(key.user_id).await? else { return Ok(None) };
+        row.vector = user.turned(std::mem::take(&mut row.vector));
+        Ok(Some(user.seal(Purpose::Vectors, &MemoryChange::vector_aad(key.user_id, key.id), &vector_to_bytes(&row.vector))))
+    }
+
+    /// A user's key; `None` if the user was forgotten.
+    async fn user(&self, user: UserId) -> Result<Option<Arc<UserKey>>, PipelineError> {
+        loop {
+            match self.keys.user(user).await {
+                Ok(key) => return Ok(Some(key)),
                 Err(KeyError::Destroyed { .. }) => return Ok(None),
                 Err(KeyError::Store(error)) if error.may_pass() => {
                     tracing::warn!(%error, "a key could not be looked up yet; trying again");
@@ -231,8 +269,56 @@ impl Sink {
                 }
                 Err(error) => return Err(ajatus_memory::postgres::StoreError::from(error).into()),
             }
-        };
-        Ok(Some(user.seal(Purpose::Vectors, &MemoryChange::vector_aad(key.user_id, key.id), &vector_to_bytes(&row.vector))))
+        }
+    }
+
+    /// Seals what profiles are now and names what they are not any more. Nothing of a forgotten user is written; their rows went with the key.
+    async fn profiles(&self, out: &mut Profiles, now: Vec<ProfileEntry>, gone: Vec<ProfileEntry>) -> Result<(), PipelineError> {
+        let mut keys: BTreeMap<UserId, Option<Arc<UserKey>>> = BTreeMap::new();
+        for (user, ..) in now.iter().chain(&gone) {
+            if !keys.contains_key(user) {
+                keys.insert(*user, self.user(*user).await?);
+            }
+        }
+        let key_of = |user: &UserId| keys.get(user).and_then(Option::as_ref);
+        for (user, kind, name, _) in &gone {
+            if let Some(key) = key_of(user) {
+                let named = ProfileKey::of(key, *user, kind, name);
+                out.upserts.remove(&named);
+                out.deletes.insert(named);
+            }
+        }
+        for (user, kind, name, body) in &now {
+            if let Some(key) = key_of(user) {
+                let row = ProfileRow::sealed(key, *user, kind, name, body);
+                out.deletes.remove(&row.key);
+                out.upserts.insert(row.key.clone(), row);
+            }
+        }
+        Ok(())
+    }
+
+    /// How the table differs from what the dataflow says it should hold.
+    async fn compared(&self, should: Delta) -> Result<Profiles, PipelineError> {
+        let mut held = self.db.profile_fingerprints().await?;
+        let mut out = Profiles::default();
+        let mut user: Option<(UserId, Option<Arc<UserKey>>)> = None;
+        for (row, diff) in consolidated(should) {
+            if diff <= 0 {
+                continue;
+            }
+            let (whose, kind, name, body) = self.job.profile(&row)?;
+            if user.as_ref().is_none_or(|(known, _)| *known != whose) {
+                user = Some((whose, self.user(whose).await?));
+            }
+            let Some((_, Some(key))) = &user else { continue };
+            let named = ProfileKey::of(key, whose, &kind, &name);
+            if held.remove(&named).is_none_or(|fingerprint| fingerprint != ProfileKey::fingerprint(key, &body)) {
+                out.upserts.insert(named, ProfileRow::sealed(key, whose, &kind, &name, &body));
+            }
+        }
+        out.deletes = held.into_keys().collect();
+        Ok(out)
     }
 
     /// Puts on the log what committed epochs left in the outbox; twice does no harm.

@@ -114,6 +114,8 @@ impl Asker {
 
     async fn try_record(&self, fresh: &[(AnswerKey, Vec<u8>)]) -> Result<(), String> {
         let partitions = self.log.partitions(topic::MODEL_ANSWERS).map_err(|error| error.to_string())?;
+        // Before keys are asked for: what they seal is on the log before they can be replaced.
+        let _writing = self.keys.writing().await;
         let mut users: HashMap<UserId, Option<Arc<UserKey>>> = HashMap::new();
         let mut records: BTreeMap<u32, Vec<Record>> = BTreeMap::new();
         for (key, vector) in fresh {

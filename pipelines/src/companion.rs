@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ajatus_events::{InteractionKey, Sealed, UserId, topic};
 use ajatus_inference::Embedder;
-use ajatus_memory::postgres::{ActivityRow, MemoryRow, OutboxRow};
+use ajatus_memory::postgres::{ActivityRow, EditRow, MemoryRow, OutboxRow};
 use ajatus_operators::relational::FAULT;
 use ajatus_operators::row::{Cell, Kind, Row, Writer};
 use ajatus_sql::diagnostic::{Diagnostics, Source};
@@ -26,11 +26,18 @@ const FILE: &str = include_str!("../companion.sql");
 const INTERACTIONS: &str = "interactions";
 const MEMORIES: &str = "memories";
 const ACTIVITY: &str = "activity";
+const PROFILES: &str = "profiles";
+const EDITS: &str = "profile_edits";
 
 /// Columns of the sinks, in the order in which they are read here.
 const MEMORY_COLUMNS: [&str; 10] =
     ["user_id", "id", "conversation_id", "session", "position", "role", "occurred_at", "body", "fingerprint", "vector"];
 const ACTIVITY_COLUMNS: [&str; 6] = ["user_id", "user_turns", "assistant_turns", "other_turns", "first_at", "last_at"];
+const PROFILE_COLUMNS: [&str; 4] = ["user_id", "kind", "entry", "body"];
+const EDIT_COLUMNS: [&str; 4] = ["user_id", "id", "occurred_at", "body"];
+
+/// An entry of a profile as the dataflow has it: whose, its kind, its name, and itself as JSON.
+pub(crate) type ProfileEntry = (UserId, String, String, String);
 
 /// The planned job.
 pub(crate) struct Job {
@@ -43,6 +50,8 @@ pub(crate) struct Job {
     fields: Vec<Field>,
     memories: Taken,
     activity: Taken,
+    profiles: Taken,
+    edits: Taken,
     /// Steps that call a model, by label.
     callers: BTreeMap<String, Caller>,
     model: String,
@@ -61,6 +70,8 @@ enum Field {
     Text,
     Speaker,
     Caption,
+    Used,
+    Edit,
 }
 
 /// An output, and where its columns stand.
@@ -105,13 +116,15 @@ impl Job {
             .filter(|column| !table.primary_key.contains(column))
             .map(|column| Field::named(named(column)).ok_or_else(|| refuse(format!("a turn has no {:?}", named(column)))))
             .collect::<Result<Vec<_>, _>>()?;
-        let plan_hash = blake3::hash(format!("companion {} {} {dimensions}", pipeline.hash, model.id()).as_bytes()).to_hex().chars().take(16).collect();
+        let plan_hash = blake3::hash(format!("companion turned {} {} {dimensions}", pipeline.hash, model.id()).as_bytes()).to_hex().chars().take(16).collect();
         let taken = |sink: &str, columns: &[&str]| {
             Taken::find(&pipeline, sink, columns).ok_or_else(|| refuse(format!("sink {sink:?} is not there, or lacks a column")))
         };
         Ok(Self {
             memories: taken(MEMORIES, &MEMORY_COLUMNS)?,
             activity: taken(ACTIVITY, &ACTIVITY_COLUMNS)?,
+            profiles: taken(PROFILES, &PROFILE_COLUMNS)?,
+            edits: taken(EDITS, &EDIT_COLUMNS)?,
             callers: callers(&pipeline)?,
             source: (table.clone(), columns.clone()),
             fields,
@@ -134,6 +147,16 @@ impl Job {
     /// Which output holds the counts.
     pub(crate) fn activity(&self) -> usize {
         self.activity.output
+    }
+
+    /// Which output holds the profiles.
+    pub(crate) fn profiles(&self) -> usize {
+        self.profiles.output
+    }
+
+    /// Which output holds the profiles' edits.
+    pub(crate) fn edits(&self) -> usize {
+        self.edits.output
     }
 
     /// Rows as the source takes them: key, offset, whether it lives, and the rest.
@@ -194,6 +217,23 @@ impl Job {
         })
     }
 
+    /// An entry of a profile.
+    pub(crate) fn profile(&self, row: &Row) -> Result<ProfileEntry, PipelineError> {
+        let mut cells = self.profiles.cells(row);
+        let [user, kind, entry, body] = std::array::from_fn(|_| cells.next().unwrap_or(Cell::Null));
+        let (Cell::Text(kind), Cell::Text(entry), Cell::Text(body)) = (kind, entry, body) else { return Err(BUG) };
+        Ok((parsed(&user)?, kind.into_owned(), entry.into_owned(), body.into_owned()))
+    }
+
+    /// An edit of a profile.
+    pub(crate) fn edit(&self, row: &Row) -> Result<EditRow, PipelineError> {
+        let mut cells = self.edits.cells(row);
+        let [user, id, at, body] = std::array::from_fn(|_| cells.next().unwrap_or(Cell::Null));
+        let Cell::Bytes(body) = body else { return Err(BUG) };
+        let key = InteractionKey { user_id: parsed(&user)?, id: parsed(&id)? };
+        Ok(EditRow { key, occurred_at: instant(&at)?, body: Sealed(body.into_owned()) })
+    }
+
     /// What the log must hear of a row that a step could not compute: which turn it was, and why. Its words stay here.
     pub(crate) fn letter(&self, fault: &Row) -> OutboxRow {
         let cells = fault.cells(&FAULT);
@@ -242,6 +282,8 @@ impl Field {
             "text" => Self::Text,
             "speaker" => Self::Speaker,
             "caption" => Self::Caption,
+            "used" => Self::Used,
+            "edit" => Self::Edit,
             _ => return None,
         })
     }
@@ -262,6 +304,11 @@ impl Field {
             Self::Text => out.text(&turn.body.text),
             Self::Speaker => maybe(turn.body.speaker.as_ref(), out),
             Self::Caption => maybe(turn.body.caption.as_ref(), out),
+            Self::Used => {
+                let used: Vec<String> = turn.body.used.iter().map(ToString::to_string).collect();
+                maybe(Some(used.join(",")).filter(|used| !used.is_empty()).as_ref(), out);
+            }
+            Self::Edit => maybe(turn.body.edit.as_ref().map(|edit| serde_json::json!(edit).to_string()).as_ref(), out),
         }
     }
 }

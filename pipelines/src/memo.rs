@@ -244,6 +244,7 @@ impl Memo {
                     self.idle.remove(&gone.key);
                     records.entry(gone.partition).or_default().push(Record { key: gone.key.into_bytes(), value: None });
                 }
+                let _writing = self.keys.writing().await;
                 for (partition, records) in records {
                     if let Err(error) = self.log.append(topic::MODEL_ANSWERS, partition, records).await {
                         erased = Err(error);
@@ -277,6 +278,7 @@ impl Memo {
             let partition = partition_for_user(parsed.user_id, partitions);
             records.entry(partition).or_default().push(Record { key: key.clone().into_bytes(), value: None });
         }
+        let _writing = self.keys.writing().await;
         for (partition, records) in records {
             if let Err(error) = self.log.append(topic::MODEL_ANSWERS, partition, records).await {
                 // They stay idle, and are tried again with the next epoch.

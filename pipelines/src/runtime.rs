@@ -182,6 +182,7 @@ pub async fn start(config: RuntimeConfig, parts: Parts) -> Result<Running, Pipel
         generation: state.generation,
         applied: state.progress,
         counts: None,
+        profile_repair: crate::apply::Profiles::default(),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(memo.run(memo_inbox));

@@ -4,9 +4,11 @@
 //! is never lost. Not promised: anything about answers that come while one looks.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use ajatus_events::{AnswerKey, topic};
 use ajatus_kafka::{Log, LogError};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::memo::ToMemo;
@@ -124,7 +126,7 @@ impl Running {
     /// # Errors
     /// The log's; [`PipelineError::Panic`] if the pipeline has ended.
     pub async fn survey_memo(&self) -> Result<MemoSurvey, PipelineError> {
-        let (recorded, seen) = self.look(false).await?;
+        let (recorded, seen) = look(&self.log, &self.memo, false).await?;
         Ok(MemoSurvey { groups: grouped(&recorded, &seen.live), ..MemoSurvey::default() })
     }
 
@@ -133,7 +135,7 @@ impl Running {
     /// # Errors
     /// As [`Self::survey_memo`].
     pub async fn collect_memo(&self) -> Result<MemoSurvey, PipelineError> {
-        let (recorded, seen) = self.look(true).await?;
+        let (recorded, seen) = look(&self.log, &self.memo, true).await?;
         let groups = grouped(&recorded, &seen.live);
         let erased = groups.iter().map(|group| group.entries - group.live).sum();
         let mut compacted = 0;
@@ -146,14 +148,28 @@ impl Running {
         }
         Ok(MemoSurvey { groups, erased, compacted })
     }
+}
 
-    async fn look(&self, erase: bool) -> Result<(Vec<Recorded>, Seen), PipelineError> {
-        let ended = || PipelineError::Panic("memo");
-        // First what is there, then what is needed: what is recorded in between is not looked at.
-        let recorded = recorded(&*self.log).await?;
-        let (reply, answer) = oneshot::channel();
-        self.memo.send(ToMemo::Look(Look { recorded: recorded.clone(), erase, reply })).map_err(|_| ended())?;
-        let seen = answer.await.map_err(|_| ended())??;
-        Ok((recorded, seen))
-    }
+/// Waits until the memo has done what it was told before.
+pub(crate) async fn settled(memo: &UnboundedSender<ToMemo>) -> Result<(), PipelineError> {
+    ask(memo, Vec::new(), false).await.map(|_| ())
+}
+
+/// Erases the answers that no live turn needs; their records stay until the log is compacted.
+pub(crate) async fn erase_unneeded(log: &Arc<dyn Log>, memo: &UnboundedSender<ToMemo>) -> Result<(), PipelineError> {
+    look(log, memo, true).await.map(|_| ())
+}
+
+async fn look(log: &Arc<dyn Log>, memo: &UnboundedSender<ToMemo>, erase: bool) -> Result<(Vec<Recorded>, Seen), PipelineError> {
+    // First what is there, then what is needed: what is recorded in between is not looked at.
+    let recorded = recorded(&**log).await?;
+    let seen = ask(memo, recorded.clone(), erase).await?;
+    Ok((recorded, seen))
+}
+
+async fn ask(memo: &UnboundedSender<ToMemo>, recorded: Vec<Recorded>, erase: bool) -> Result<Seen, PipelineError> {
+    let ended = || PipelineError::Panic("memo");
+    let (reply, answer) = oneshot::channel();
+    memo.send(ToMemo::Look(Look { recorded, erase, reply })).map_err(|_| ended())?;
+    Ok(answer.await.map_err(|_| ended())??)
 }

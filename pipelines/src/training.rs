@@ -72,6 +72,18 @@ fn batch(of: &[TrainingConversation], schema: &Arc<Schema>) -> Result<RecordBatc
     RecordBatch::try_new(Arc::clone(schema), vec![Arc::new(messages.finish()) as ArrayRef, Arc::new(names.finish())])
 }
 
+/// Writes one batch of rows as Parquet, zstd. The same rows give the same bytes.
+///
+/// # Errors
+/// [`TrainingFileError::Write`] when the writer does.
+pub fn write_parquet<W: Write + Send>(to: W, rows: &RecordBatch) -> Result<(), TrainingFileError> {
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+    let mut writer = ArrowWriter::try_new(to, rows.schema(), Some(properties))?;
+    writer.write(rows)?;
+    writer.close()?;
+    Ok(())
+}
+
 /// Writes conversations as Parquet: `messages` (a list of `role` and `content`) and `conversation`; zstd. The same conversations give the same bytes.
 ///
 /// # Errors

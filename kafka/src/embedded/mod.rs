@@ -7,9 +7,11 @@
 //! Holds always: `append` returns after the sync that covers it; readers see synced records only; one process at a time.
 //! What a disk holds after a write or sync that failed cannot be known without reading it again, so the next append first
 //! sees whether the disk takes anything, and then opens the store anew; until then appends are refused and reads go on.
-//! Not promised: that compaction also empties the write-ahead journal at once (it does as the journal turns over, at 64 MB).
+//! Not promised: that compaction also empties the write-ahead journal at once (it does as the journal turns over, at 64 MB, or
+//! when [`Log::erase`] makes it).
 //! After a crash: fjall replays its journal; a batch is there whole or not at all.
 
+mod erase;
 mod layout;
 mod record;
 mod store;
@@ -24,7 +26,7 @@ use async_trait::async_trait;
 use fjall::Keyspace;
 use tokio::sync::{oneshot, watch};
 
-use crate::log::{Chunk, Log, LogError, Record};
+use crate::log::{Chunk, Erasure, Log, LogError, Record};
 use crate::topics::{Cleanup, Topics};
 use store::{Partition, Store};
 use writer::{Order, Writer};
@@ -39,6 +41,8 @@ pub struct EmbeddedLog {
     partitions: HashMap<String, Vec<Arc<Partition>>>,
     news: HashMap<String, watch::Sender<u64>>,
     writer: Mutex<Option<Writer>>,
+    /// Held by who erases: one at a time.
+    erasing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl EmbeddedLog {
@@ -63,7 +67,7 @@ impl EmbeddedLog {
         }
         let all = partitions.values().flatten().cloned().collect();
         let writer = Writer::start(path.to_path_buf(), topics.clone(), store, all)?;
-        Ok(Arc::new(Self { path: path.to_path_buf(), topics, partitions, news, writer: Mutex::new(Some(writer)) }))
+        Ok(Arc::new(Self { path: path.to_path_buf(), topics, partitions, news, writer: Mutex::new(Some(writer)), erasing: Arc::default() }))
     }
 
     /// Ends the writer after what it has taken; later appends are refused, reads go on. The folder is free for another log
@@ -172,6 +176,36 @@ impl Log for EmbeddedLog {
             return Ok(0);
         }
         self.order(|reply| Order::Remove { target, offsets: gone, reply }).await
+    }
+
+    async fn remove(&self, topic: &str, partition: u32, offsets: Vec<u64>) -> Result<u64, LogError> {
+        let target = Arc::clone(self.partition(topic, partition)?);
+        let (path, looked) = (self.path.clone(), Arc::clone(&target));
+        let look = move || {
+            looked.with(&path, |keyspace| {
+                let is_there = |offset: &u64| keyspace.contains_key(record::key(*offset)).map_err(|error| failure(&path, error));
+                offsets.into_iter().filter_map(|offset| is_there(&offset).map(|there| there.then_some(offset)).transpose()).collect::<Result<Vec<_>, _>>()
+            })
+        };
+        let there = tokio::task::spawn_blocking(look).await.map_err(|_| LogError::Corrupt { reason: "a look panicked".to_owned() })??;
+        if there.is_empty() {
+            return Ok(0);
+        }
+        self.order(|reply| Order::Remove { target, offsets: there, reply }).await
+    }
+
+    async fn erase(&self, places: &[(&str, u32)]) -> Result<Erasure, LogError> {
+        let targets = places.iter().map(|(topic, number)| self.partition(topic, *number).cloned()).collect::<Result<Vec<_>, _>>()?;
+        let all: Vec<_> = self.partitions.values().flatten().cloned().collect();
+        let one = Arc::clone(&self.erasing).lock_owned().await;
+        let store = self.order(|reply| Order::Lend { reply }).await?;
+        let path = self.path.clone();
+        let work = move || {
+            let erased = erase::run(&path, &store, &all, &targets);
+            drop((store, one));
+            erased
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| LogError::Corrupt { reason: "erasing panicked".to_owned() })?
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{PoisonError, RwLock};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::config::CompressionPolicy;
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
 use tokio::sync::watch;
 
 use super::{failure, layout, record};
@@ -16,10 +17,13 @@ use crate::topics::Topics;
 /// What must be free before a store that failed is opened again.
 const ROOM_BYTES: usize = 1 << 20;
 
-/// An open database; the writer owns it.
+/// An open database; the writer owns it, and lends it to who erases. It is opened anew only once nobody holds it.
+#[derive(Clone)]
 pub(super) struct Store {
     pub(super) db: Database,
     pub(super) positions: Keyspace,
+    /// Holds nothing: what makes the journal turn over is written here.
+    pub(super) filler: Keyspace,
     /// By the partition's name.
     pub(super) keyspaces: HashMap<String, Keyspace>,
 }
@@ -28,18 +32,21 @@ impl Store {
     pub(super) fn open(path: &Path, topics: &Topics) -> Result<Self, LogError> {
         let failed = |error| failure(path, error);
         std::fs::create_dir_all(path).map_err(|source| failed(fjall::Error::Io(source)))?;
-        let db = Database::builder(path).worker_threads(2).open().map_err(failed)?;
-        let positions = db.keyspace("positions", KeyspaceCreateOptions::default).map_err(failed)?;
+        // Nothing is compressed: ciphertext does not shrink, and a search of the raw files finds what is there.
+        let db = Database::builder(path).worker_threads(2).journal_compression(CompressionType::None).open().map_err(failed)?;
+        let plain = || KeyspaceCreateOptions::default().data_block_compression_policy(CompressionPolicy::disabled());
+        let positions = db.keyspace("positions", plain).map_err(failed)?;
+        let filler = db.keyspace("filler", plain).map_err(failed)?;
         layout::settle(path, &db, &positions, topics)?;
         let mut keyspaces = HashMap::new();
         for topic in topics.iter() {
             for number in 0..topic.partitions {
                 let name = format!("{}.{number}", topic.name);
-                let keyspace = db.keyspace(&name, KeyspaceCreateOptions::default).map_err(failed)?;
+                let keyspace = db.keyspace(&name, plain).map_err(failed)?;
                 keyspaces.insert(name, keyspace);
             }
         }
-        Ok(Self { db, positions, keyspaces })
+        Ok(Self { db, positions, filler, keyspaces })
     }
 
     /// Next offset of a partition.

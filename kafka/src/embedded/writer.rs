@@ -27,6 +27,8 @@ pub(super) enum Order {
     Append { target: Arc<Partition>, records: Vec<Record>, reply: oneshot::Sender<Result<Vec<u64>, LogError>> },
     /// Remove and free the space.
     Remove { target: Arc<Partition>, offsets: Vec<u64>, reply: oneshot::Sender<Result<u64, LogError>> },
+    /// Lend the store, for work that goes on beside the appends.
+    Lend { reply: oneshot::Sender<Result<Store, LogError>> },
 }
 
 /// The writing thread.
@@ -74,6 +76,7 @@ impl State {
         while let Some(first) = held.take().or_else(|| inbox.blocking_recv()) {
             match first {
                 Order::Remove { target, offsets, reply } => drop(reply.send(self.remove(&target, &offsets))),
+                Order::Lend { reply } => drop(reply.send(self.lend())),
                 Order::Append { target, records, reply } => {
                     let mut bytes: usize = size(&records);
                     let mut appends = vec![(target, records, reply)];
@@ -201,9 +204,14 @@ impl State {
         }
         Ok(offsets.len() as u64)
     }
+
+    fn lend(&mut self) -> Result<Store, LogError> {
+        self.mend()?;
+        self.store.clone().ok_or_else(|| closed(&self.path))
+    }
 }
 
-fn closed(path: &Path) -> LogError {
+pub(super) fn closed(path: &Path) -> LogError {
     LogError::Io { path: path.display().to_string(), source: std::io::Error::other("the store is not open") }
 }
 

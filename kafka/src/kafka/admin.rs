@@ -56,6 +56,25 @@ impl fmt::Display for TopicChange {
     }
 }
 
+/// Settings of a topic that decide when a replaced record leaves the broker's disk.
+const COMPACTION: [&str; 7] =
+    ["cleanup.policy", "delete.retention.ms", "max.compaction.lag.ms", "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "retention.ms", "segment.ms"];
+
+/// These, as they are there.
+pub(super) async fn compaction(config: &KafkaConfig, topics: Vec<&str>) -> Result<BTreeMap<String, BTreeMap<String, String>>, LogError> {
+    let admin: AdminClient<DefaultClientContext> = config.client().create().map_err(|error| config.unreachable(error))?;
+    let options = AdminOptions::new().request_timeout(Some(config.deadline)).operation_timeout(Some(config.deadline));
+    let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let described = admin.describe_configs(&asked, &options).await.map_err(|error| config.failure(error))?;
+    let mut all = BTreeMap::new();
+    for (topic, known) in topics.iter().zip(described) {
+        let known = known.map_err(|code| config.unreachable(format!("the settings of topic {topic} cannot be read: {code}")))?;
+        let value = |name: &&str| Some(((*name).to_owned(), known.get(name)?.value.clone()?));
+        all.insert((*topic).to_owned(), COMPACTION.iter().filter_map(value).collect());
+    }
+    Ok(all)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     CreateOnly,

@@ -12,7 +12,7 @@ mod admin;
 mod reader;
 mod tail;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 pub use admin::TopicChange;
 
-use crate::log::{Chunk, Log, LogError, Record};
+use crate::log::{Chunk, Erasure, Log, LogError, Record};
 use crate::topics::Topics;
 use reader::Reader;
 use tail::Tail;
@@ -251,5 +251,18 @@ impl Log for KafkaLog {
     async fn compact(&self, topic: &str, partition: u32, _below: u64) -> Result<u64, LogError> {
         // The broker compacts by itself, by `cleanup.policy=compact`.
         self.topics.check(topic, partition, &[]).map(|()| 0)
+    }
+
+    async fn remove(&self, topic: &str, partition: u32, _offsets: Vec<u64>) -> Result<u64, LogError> {
+        // A broker truncates a partition or keeps it; retention removes what is old.
+        self.topics.check(topic, partition, &[]).map(|()| 0)
+    }
+
+    async fn erase(&self, places: &[(&str, u32)]) -> Result<Erasure, LogError> {
+        for (topic, partition) in places {
+            self.topics.check(topic, *partition, &[])?;
+        }
+        let topics: BTreeSet<&str> = places.iter().map(|(topic, _)| *topic).collect();
+        Ok(Erasure::Broker { settings: admin::compaction(&self.config, topics.into_iter().collect()).await? })
     }
 }

@@ -14,15 +14,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ajatus_events::{Body, ChangeRecord, Interaction, MemoryChange, MemoryOp, Receipt, UserId};
+use ajatus_events::{Body, ChangeRecord, Checksum, Interaction, MemoryChange, MemoryOp, Receipt, UserId};
 use tokio::sync::watch;
 
 pub use frontier::{Behind, Frontiers};
 use resident::{Change, Resident};
 
-use crate::keys::{KeyError, KeyRing, Purpose};
+use crate::keys::{KeyError, KeyRing, Purpose, UserKey};
 use crate::postgres::{Memory, Postgres, StoreError};
-use crate::retrieve::{Hit, PreparedQuery, SearchOptions};
+use crate::profile::AsOf;
+use crate::retrieve::{Arena, Evidence, Found, Hit, PreparedQuery, SearchOptions};
 
 /// Pipeline whose views are indexed.
 pub const PIPELINE: &str = "companion";
@@ -70,8 +71,35 @@ pub enum IndexError {
 pub struct SearchResult {
     /// Best first.
     pub hits: Vec<Hit>,
+    /// Whether the memory is likely to hold an answer.
+    pub confident: bool,
+    /// Why.
+    pub evidence: Evidence,
     /// Every change up to this epoch was seen.
     pub epoch: u64,
+}
+
+/// A user's turns as they were at an earlier epoch, without what was forgotten since; ready to be searched.
+pub struct Past {
+    arena: Arena,
+    key: Option<Arc<UserKey>>,
+    epoch: u64,
+}
+
+impl Past {
+    /// Resolves a question against the speakers of then.
+    #[must_use]
+    pub fn prepare(&self, question: &str) -> PreparedQuery {
+        self.arena.prepare(question)
+    }
+
+    /// Ranks the turns of then; as [`Index::search`].
+    #[must_use]
+    pub fn search(&mut self, query: &PreparedQuery, vector: &[f32], options: &SearchOptions) -> SearchResult {
+        let vector = self.key.as_ref().map_or_else(|| vector.to_vec(), |key| key.turned(vector.to_vec()));
+        let Found { hits, confident, evidence } = self.arena.find(query, &vector, options);
+        SearchResult { hits, confident, evidence, epoch: self.epoch }
+    }
 }
 
 /// The index; see the module's comment.
@@ -194,10 +222,45 @@ impl Index {
     pub async fn search(&self, query: &PreparedQuery, vector: &[f32], options: &SearchOptions) -> Result<SearchResult, IndexError> {
         let epoch = self.frontier.borrow().epoch;
         let resident = self.loaded(query.user).await?;
-        let (query, vector, options) = (query.clone(), vector.to_vec(), options.clone());
+        // Vectors rest in the user's own coordinates; a user who was forgotten has none.
+        let vector = match self.keys.user(query.user).await {
+            Ok(key) => key.turned(vector.to_vec()),
+            Err(KeyError::Destroyed { .. }) => vector.to_vec(),
+            Err(error) => return Err(StoreError::from(error).into()),
+        };
+        let (query, options) = (query.clone(), options.clone());
         let searched = tokio::task::spawn_blocking(move || resident.search(&query, &vector, &options)).await;
-        let (hits, seen) = searched.expect("a search does not panic")?;
-        Ok(SearchResult { hits, epoch: epoch.max(seen) })
+        let (Found { hits, confident, evidence }, seen) = searched.expect("a search does not panic")?;
+        Ok(SearchResult { hits, confident, evidence, epoch: epoch.max(seen) })
+    }
+
+    /// The user's turns as they were; loaded for this alone, nothing is kept.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`] if they cannot be loaded.
+    pub async fn past(&self, user: UserId, as_of: AsOf) -> Result<Past, IndexError> {
+        let key = match self.keys.user(user).await {
+            Ok(key) => Some(key),
+            Err(KeyError::Destroyed { .. }) => None,
+            Err(error) => return Err(StoreError::from(error).into()),
+        };
+        let (arena, epoch) = as_of.arena(&self.db, &self.keys, user).await?;
+        Ok(Past { arena, key, epoch })
+    }
+
+    /// Every user that is held, with count and sum over its turns and the newest epoch that these may show.
+    #[must_use]
+    pub fn checksums(&self) -> Vec<(UserId, Checksum, u64)> {
+        let residents: Vec<(UserId, Arc<Resident>)> = {
+            let residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
+            residents.iter().map(|(user, resident)| (*user, Arc::clone(resident))).collect()
+        };
+        residents.into_iter().filter_map(|(user, resident)| resident.checksum().map(|(checksum, epoch)| (user, checksum, epoch))).collect()
+    }
+
+    /// Lets a user go; the next question loads it anew.
+    pub fn evict(&self, user: UserId) {
+        self.residents.lock().unwrap_or_else(PoisonError::into_inner).remove(&user);
     }
 
     fn resident(&self, user: UserId) -> Option<Arc<Resident>> {

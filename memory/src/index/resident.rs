@@ -4,12 +4,12 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ajatus_events::{InteractionId, UserId};
+use ajatus_events::{Checksum, InteractionId, UserId};
 use tokio::sync::OnceCell;
 
 use super::IndexError;
 use crate::postgres::{Memory, StoreError, UserSnapshot};
-use crate::retrieve::{Arena, Hit, PreparedQuery, SearchOptions};
+use crate::retrieve::{Arena, Found, PreparedQuery, SearchOptions};
 
 /// One change, opened.
 #[derive(Debug)]
@@ -77,13 +77,19 @@ impl Resident {
         self.lock().arena.prepare(question)
     }
 
-    /// The hits, and the newest epoch they may show.
-    pub(super) fn search(&self, query: &PreparedQuery, vector: &[f32], options: &SearchOptions) -> Result<(Vec<Hit>, u64), IndexError> {
+    /// What was found, and the newest epoch it may show. Without a vector words alone decide.
+    pub(super) fn search(&self, query: &PreparedQuery, vector: &[f32], options: &SearchOptions) -> Result<(Found, u64), IndexError> {
         let mut state = self.lock();
         match state.dimension {
-            Some(want) if want != vector.len() => Err(IndexError::Dimension { got: vector.len(), want }),
-            _ => Ok((state.arena.search(query, vector, options), state.epoch)),
+            Some(want) if want != vector.len() && !vector.is_empty() => Err(IndexError::Dimension { got: vector.len(), want }),
+            _ => Ok((state.arena.find(query, vector, options), state.epoch)),
         }
+    }
+
+    /// Count and sum over what is held, and the newest epoch that it may show; `None` while it loads.
+    pub(super) fn checksum(&self) -> Option<(Checksum, u64)> {
+        let state = self.lock();
+        state.aside.is_none().then(|| (state.arena.checksum(), state.epoch))
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -73,6 +73,12 @@ pub(super) fn seal(key: &[u8; 32], version: u32, aad: &[u8], plain: &[u8]) -> Se
     Sealed(bytes)
 }
 
+/// The key version of a sealed text; `None` if it is too short to have one.
+pub(super) fn version(sealed: &Sealed) -> Option<u32> {
+    let (header, _) = sealed.0.split_first_chunk::<HEADER>()?;
+    Some(u32::from_be_bytes([header[1], header[2], header[3], header[4]]))
+}
+
 pub(super) fn open(key: &[u8; 32], known: u32, aad: &[u8], sealed: &Sealed) -> Result<Vec<u8>, KeyError> {
     let (header, rest) = sealed.0.split_first_chunk::<HEADER>().ok_or(KeyError::Open)?;
     let (nonce, body) = rest.split_first_chunk::<NONCE>().ok_or(KeyError::Open)?;

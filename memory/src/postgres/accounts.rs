@@ -4,7 +4,7 @@ use ajatus_events::{Sealed, UserId};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Postgres, StoreError, int, small};
+use super::{Postgres, StoreError};
 use crate::keys::KeyRing;
 
 /// A person who may sign in.
@@ -41,6 +41,7 @@ impl Postgres {
     pub async fn create_account(&self, keys: &KeyRing, login: &str, password_hash: Option<&str>) -> Result<Account, StoreError> {
         let login = normalised(login);
         let id = UserId(Uuid::new_v4());
+        let _writing = keys.writing().await;
         let mut transaction = self.begin().await?;
         let made: Option<(DateTime<Utc>,)> = sqlx::query_as(
             "insert into accounts (id, login_index, login, password_hash) values ($1, $2, $3, $4)
@@ -109,26 +110,26 @@ impl Postgres {
         sqlx::query("update accounts set password_hash = $2 where id = $1").bind(user.0).bind(hash).execute(&self.pool).await?;
         Ok(())
     }
+}
 
-    pub(crate) async fn wrapped_key(&self, user: UserId) -> Result<Option<(u32, Vec<u8>)>, StoreError> {
-        let row: Option<(i32, Option<Vec<u8>>)> = sqlx::query_as("select version, wrapped from user_keys where user_id = $1")
-            .bind(user.0)
-            .fetch_optional(&self.pool)
-            .await?;
-        match row {
-            Some((version, Some(wrapped))) => Ok(Some((small(version)?, wrapped))),
-            _ => Ok(None),
+impl Postgres {
+    /// Seals every login anew with the present root key, in one transaction; returns how many there are.
+    pub(crate) async fn seal_logins_anew(&self, keys: &KeyRing) -> Result<u64, StoreError> {
+        let mut transaction = self.begin().await?;
+        let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as("select id, login from accounts for update").fetch_all(&mut *transaction).await?;
+        let count = rows.len() as u64;
+        for (id, login) in rows {
+            let plain = keys.open_root(&aad(UserId(id)), &Sealed(login))?;
+            let login = String::from_utf8(plain).map_err(|error| StoreError::Value(error.to_string()))?;
+            sqlx::query("update accounts set login = $2, login_index = $3 where id = $1")
+                .bind(id)
+                .bind(keys.seal_root(&aad(UserId(id)), login.as_bytes()).0)
+                .bind(keys.blind("login", &login).as_slice())
+                .execute(&mut *transaction)
+                .await?;
         }
-    }
-
-    pub(crate) async fn insert_key(&self, user: UserId, version: u32, wrapped: &[u8]) -> Result<(), StoreError> {
-        sqlx::query("insert into user_keys (user_id, version, wrapped) values ($1, $2, $3) on conflict (user_id) do nothing")
-            .bind(user.0)
-            .bind(int(version)?)
-            .bind(wrapped)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        transaction.commit().await?;
+        Ok(count)
     }
 }
 

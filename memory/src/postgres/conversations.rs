@@ -29,7 +29,7 @@ pub type ConversationCursor = (DateTime<Utc>, ConversationId);
 
 type Row = (Uuid, Option<Vec<u8>>, DateTime<Utc>, DateTime<Utc>, i64);
 
-fn aad(user: UserId, id: ConversationId) -> Vec<u8> {
+pub(super) fn title_aad(user: UserId, id: ConversationId) -> Vec<u8> {
     format!("1/conversations/title/{user}/{id}").into_bytes()
 }
 
@@ -51,7 +51,7 @@ impl Postgres {
     /// As the pool's and the key ring's.
     pub async fn ensure_conversation(&self, keys: &KeyRing, user: UserId, id: ConversationId, title: Option<&str>) -> Result<(), StoreError> {
         let key = keys.user(user).await?;
-        let title = title.map(|title| key.seal(Purpose::Memories, &aad(user, id), title.as_bytes()).0);
+        let title = title.map(|title| key.seal(Purpose::Memories, &title_aad(user, id), title.as_bytes()).0);
         sqlx::query("insert into conversations (user_id, id, title) values ($1, $2, $3) on conflict (user_id, id) do nothing")
             .bind(user.0)
             .bind(id.0)
@@ -67,7 +67,7 @@ impl Postgres {
     /// As the pool's and the key ring's.
     pub async fn rename_conversation(&self, keys: &KeyRing, user: UserId, id: ConversationId, title: Option<&str>) -> Result<bool, StoreError> {
         let key = keys.user(user).await?;
-        let title = title.map(|title| key.seal(Purpose::Memories, &aad(user, id), title.as_bytes()).0);
+        let title = title.map(|title| key.seal(Purpose::Memories, &title_aad(user, id), title.as_bytes()).0);
         let done = sqlx::query("update conversations set title = $3 where user_id = $1 and id = $2")
             .bind(user.0)
             .bind(id.0)
@@ -134,7 +134,7 @@ fn conversation(key: &UserKey, user: UserId, (id, title, created_at, updated_at,
     let id = ConversationId(id);
     let title = match title {
         Some(sealed) => {
-            let plain = key.open(Purpose::Memories, &aad(user, id), &Sealed(sealed))?;
+            let plain = key.open(Purpose::Memories, &title_aad(user, id), &Sealed(sealed))?;
             Some(String::from_utf8(plain).map_err(|error| StoreError::Value(error.to_string()))?)
         }
         None => None,

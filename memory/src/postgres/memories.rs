@@ -55,7 +55,7 @@ pub struct Activity {
 /// Everything of one user at one epoch.
 #[derive(Clone, Debug, Default)]
 pub struct UserSnapshot {
-    /// Turns and their vectors.
+    /// Turns and their vectors, in the user's own coordinates ([`UserKey::turned`]).
     pub memories: Vec<(Memory, Vec<f32>)>,
     /// Progress of the pipeline when it was read.
     pub epoch: u64,

@@ -8,11 +8,16 @@
 mod accounts;
 mod conversations;
 mod export;
+mod forget;
+mod keys;
 mod memories;
 mod pipeline;
+mod profile;
 mod sessions;
 mod sink;
+mod takeout;
 mod training;
+mod verify;
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -23,14 +28,19 @@ use tokio_util::task::TaskTracker;
 
 pub use accounts::Account;
 pub use export::{ExportColumn, ExportForm};
+pub use forget::{DatabaseErasure, ERASED_TABLES, UserWitnesses};
 pub use conversations::{Conversation, ConversationCursor};
+pub(crate) use keys::WrappedKeys;
+pub use keys::OldFields;
 pub use memories::{Activity, Memory, MemoryCursor, UserSnapshot};
 pub use pipeline::{
     ActivityRow, Applied, EpochDelta, LedgerRow, MemoryRow, OffsetRange, OutboxRow, PipelineState,
 };
+pub use profile::{EditRow, HeldEdit, ProfileDocument, ProfileKey, ProfileRow};
 pub use sessions::{Rotation, Session};
 pub use sink::SinkTable;
 pub use training::{TrainingExport, TrainingRead};
+pub use verify::{KeptMemory, KeptProfile, Snapshot};
 
 use crate::keys::KeyError;
 

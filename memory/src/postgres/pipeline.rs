@@ -8,6 +8,7 @@ use sqlx::types::Json;
 use sqlx::{Postgres as Driver, Transaction};
 use uuid::Uuid;
 
+use super::profile::{EditRow, ProfileKey, ProfileRow, write_profiles};
 use super::{Postgres, StoreError, bigint, int, small, unsigned};
 
 /// Where a pipeline stands when it is opened.
@@ -68,7 +69,7 @@ pub struct MemoryRow {
     pub body: Sealed,
     /// Keyed fingerprint of the content.
     pub fingerprint: String,
-    /// The turn's vector.
+    /// The turn's vector, in the user's own coordinates ([`UserKey::turned`](crate::keys::UserKey::turned)).
     pub vector: Vec<f32>,
     /// Model that made it.
     pub model: String,
@@ -131,6 +132,12 @@ pub struct EpochDelta {
     pub activity: Vec<ActivityRow>,
     /// Users with nothing left.
     pub activity_deletes: Vec<UserId>,
+    /// Entries of profiles that are, or are now, like this.
+    pub profile: Vec<ProfileRow>,
+    /// Entries that are not any more.
+    pub profile_deletes: Vec<ProfileKey>,
+    /// Edits of profiles; those that are not any more are among `deletes`.
+    pub edits: Vec<EditRow>,
     /// What the log must hear.
     pub outbox: Vec<OutboxRow>,
 }
@@ -248,13 +255,16 @@ impl Postgres {
             return Err(StoreError::OutOfOrder { epoch: delta.epoch, previous: delta.previous, progress });
         }
         if delta.reset {
-            sqlx::query("delete from memories").execute(&mut *transaction).await?;
+            for view in ["delete from memories", "delete from profiles", "delete from profile_edits"] {
+                sqlx::query(view).execute(&mut *transaction).await?;
+            }
         }
         if delta.reset || delta.activity_reset {
             sqlx::query("delete from activity").execute(&mut *transaction).await?;
         }
         write_memories(&mut transaction, delta).await?;
         write_activity(&mut transaction, delta).await?;
+        write_profiles(&mut transaction, delta).await?;
         write_positions(&mut transaction, delta).await?;
         write_outbox(&mut transaction, delta).await?;
         sqlx::query("update pipelines set progress = $2, plan_hash = $3 where name = $1")
@@ -307,7 +317,7 @@ impl Postgres {
     }
 }
 
-async fn read_positions(transaction: &mut Transaction<'_, Driver>, name: &str) -> Result<Vec<(u32, u64)>, StoreError> {
+pub(super) async fn read_positions(transaction: &mut Transaction<'_, Driver>, name: &str) -> Result<Vec<(u32, u64)>, StoreError> {
     let rows: Vec<(i32, i64)> =
         sqlx::query_as("select partition, next_offset from pipeline_positions where pipeline = $1 order by partition")
             .bind(name)

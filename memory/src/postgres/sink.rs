@@ -21,16 +21,19 @@ pub struct SinkTable {
 }
 
 /// Tables that the platform writes itself, each with its own books: no other pipeline may empty or fill them.
-const OURS: [&str; 14] = [
+const OURS: [&str; 17] = [
     "accounts",
     "activity",
     "conversations",
     "epoch_ledger",
+    "forgettings",
     "memories",
     "outbox",
     "pipeline_positions",
     "pipeline_sinks",
     "pipelines",
+    "profile_edits",
+    "profiles",
     "refresh_tokens",
     "sessions",
     "training_exports",
@@ -39,7 +42,7 @@ const OURS: [&str; 14] = [
 ];
 
 /// An identifier in quotes.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use ajatus_events::Role;
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 use regex::Regex;
 
+use super::kinds::{self, Kinds};
 use super::lexicon::{Language, stems};
 use crate::postgres::Memory;
 
@@ -22,7 +24,7 @@ expression!(
     NUMBER,
     r"(?i)\b(\d+|one|two|three|four|five|six|seven|eight|nine|ten|once|twice|couple|few|dozen|yksi|kaksi|kahden|kolme\w*|neljä\w*|viisi|viiden|kuusi|kuuden|seitsemän|kahdeksan|yhdeksän|kymmenen|kerran|kahdesti|pari|muutama\w*)\b"
 );
-expression!(NAME, r"[\p{Ll}, ] ?\p{Lu}\p{Ll}+");
+expression!(CAPITALISED, r"\p{Lu}\p{Ll}[\p{L}\p{N}']*");
 
 /// A term of an arena: a stem, or a pair of stems.
 pub(super) type Term = u32;
@@ -60,6 +62,19 @@ impl Terms {
         bag
     }
 
+    /// Numbers of the stems of a text's capitalised words that follow a small letter or a comma.
+    fn names(&mut self, text: &str, language: Language) -> Vec<Term> {
+        let inside = |from: usize| {
+            let mut before = text.get(..from).unwrap_or_default().chars().rev();
+            before.next() == Some(' ') && before.next().is_some_and(|letter| letter == ',' || letter.is_lowercase())
+        };
+        let found = CAPITALISED.find_iter(text).filter(|found| inside(found.start()));
+        let mut names: Vec<Term> = found.flat_map(|found| stems(found.as_str(), language)).map(|stem| self.number(stem)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// Bytes held, about.
     pub(super) fn bytes(&self) -> usize {
         self.numbers.len() * 64
@@ -71,7 +86,12 @@ pub(super) fn pair(first: &str, second: &str) -> String {
     format!("{first}\u{1f}{second}")
 }
 
-/// One turn, analysed.
+/// How a speaker's name is written as one term.
+pub(super) fn speaker_term(name: &str) -> String {
+    format!("\u{1e}{name}")
+}
+
+/// One turn, analysed: its terms.
 #[derive(Debug)]
 pub(super) struct Document {
     /// Stems of "(date) Speaker: text [shares caption]".
@@ -82,8 +102,28 @@ pub(super) struct Document {
     pub(super) plain: Bag,
     /// Adjacent pairs of stems of text and caption.
     pub(super) pairs: Bag,
+    /// Stems of capitalised words inside a sentence: names, most of them. In order, each once.
+    pub(super) names: Vec<Term>,
+}
+
+/// What a search reads of every turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    /// When it was said.
+    pub(super) occurred_at: DateTime<Utc>,
+    /// Kinds of things it names, and those of which it names two.
+    pub(super) kinds: (Kinds, Kinds),
+    /// Who speaks, if named.
+    pub(super) speaker: Option<Term>,
     /// Words of text and caption, which bound a window.
-    pub(super) words: usize,
+    pub(super) words: u32,
+    /// Terms of the document's dated form, spoken form, plain form, and pairs, repeats counted.
+    pub(super) dated: f32,
+    pub(super) spoken: f32,
+    pub(super) plain: f32,
+    pub(super) pairs: f32,
+    /// Who speaks, in a chat.
+    pub(super) role: Role,
     /// A question mark in the last 40 characters.
     pub(super) asks: bool,
     /// A word of time.
@@ -95,7 +135,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    pub(super) fn new(memory: &Memory, terms: &mut Terms) -> Self {
+    pub(super) fn new(memory: &Memory, terms: &mut Terms) -> (Self, Facts) {
         let text = &memory.body.text;
         let caption = memory.body.caption.as_deref().unwrap_or_default();
         let language = Language::of(text);
@@ -104,24 +144,39 @@ impl Document {
         let spoken = format!("{speaker}: {text}{shares}");
         let dated = format!("({}) {spoken}", date(memory.occurred_at, language));
         let plain = stems(&format!("{text} {caption}"), language);
+        let kinds = kinds::held(&plain, language);
         let pairs: Vec<String> = plain.iter().zip(plain.iter().skip(1)).map(|(first, second)| pair(first, second)).collect();
         let from = text.char_indices().rev().nth(39).map_or(0, |(at, _)| at);
-        Self {
+        let words = text.split_whitespace().count() + caption.split_whitespace().count();
+        let document = Self {
             dated: terms.bag(stems(&dated, language)),
             spoken: terms.bag(stems(&spoken, language)),
             pairs: terms.bag(pairs),
             plain: terms.bag(plain),
-            words: text.split_whitespace().count() + caption.split_whitespace().count(),
+            names: terms.names(text, language),
+        };
+        let facts = Facts {
+            occurred_at: memory.occurred_at,
+            kinds,
+            speaker: memory.body.speaker.as_deref().map(|speaker| terms.number(speaker_term(speaker))),
+            words: u32::try_from(words).unwrap_or(u32::MAX),
+            dated: length(&document.dated),
+            spoken: length(&document.spoken),
+            plain: length(&document.plain),
+            pairs: length(&document.pairs),
+            role: memory.role,
             asks: text.get(from..).is_some_and(|end| end.contains('?')),
             time: TIME.is_match(text),
             number: NUMBER.is_match(text),
-            name: NAME.is_match(text),
-        }
+            name: !document.names.is_empty(),
+        };
+        (document, facts)
     }
 
     /// Bytes held, about.
     pub(super) fn bytes(&self) -> usize {
         (self.dated.len() + self.spoken.len() + self.plain.len() + self.pairs.len()) * size_of::<(Term, f32)>()
+            + self.names.len() * size_of::<Term>()
     }
 }
 

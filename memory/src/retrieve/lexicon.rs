@@ -61,19 +61,30 @@ impl Language {
     }
 }
 
-/// Stems of the words that carry something, in order, repeated as they stand.
+/// Stems of the words that carry something, in order, repeated as they stand. Of a script that does not part its words, the
+/// pairs of adjacent letters.
 pub(super) fn stems(text: &str, language: Language) -> Vec<String> {
     let lower = text.to_lowercase();
     let (stop, stemmer) = match language {
         Language::English => (&*ENGLISH_STOP, Stemmer::create(Algorithm::English)),
         Language::Finnish => (&*FINNISH_STOP, Stemmer::create(Algorithm::Finnish)),
     };
-    WORD.find_iter(&lower)
-        .map(|found| found.as_str())
-        .map(|word| word.strip_suffix("'s").unwrap_or(word))
-        .filter(|word| !word.is_empty() && !stop.contains(word))
-        .map(|word| stemmer.stem(word).into_owned())
-        .collect()
+    let mut found = Vec::new();
+    for word in WORD.find_iter(&lower).map(|found| found.as_str()) {
+        let word = word.strip_suffix("'s").unwrap_or(word);
+        if word.chars().any(unparted) {
+            let letters: Vec<char> = word.chars().collect();
+            found.extend(letters.windows(2.min(letters.len())).map(|pair| pair.iter().collect::<String>()));
+        } else if !word.is_empty() && !stop.contains(word) {
+            found.push(stemmer.stem(word).into_owned());
+        }
+    }
+    found
+}
+
+/// Letters of Chinese, Japanese, Thai, Lao, Khmer and Burmese.
+fn unparted(letter: char) -> bool {
+    matches!(letter, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
 #[cfg(test)]
@@ -95,5 +106,12 @@ mod tests {
         let (a, b) = (stems("Mökillä", Language::Finnish), stems("mökin", Language::Finnish));
         assert_eq!(a, b, "forms of one Finnish word share a stem");
         assert!(stems("'s ' the", Language::English).len() <= 1);
+    }
+
+    #[test]
+    fn pairs_the_letters_of_scripts_that_do_not_part_their_words() {
+        assert_eq!(stems("我喜欢猫", Language::English), ["我喜", "喜欢", "欢猫"]);
+        assert_eq!(stems("猫 and cats", Language::English), ["猫", "cat"]);
+        assert_eq!(stems("кошка", Language::English), ["кошка"]);
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use ajatus_events::UserId;
-use chrono::{DateTime, Datelike as _, Utc};
 use regex::Regex;
 
+use super::kinds::{self, Kinds};
 use super::lexicon::{Language, stems};
+use super::period::Times;
 
 /// A question, resolved against one user's speakers; embed [`PreparedQuery::dense_text`], then search.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,12 +20,19 @@ pub struct PreparedQuery {
     pub(super) stems: Vec<String>,
     /// Stems without the speakers' names (Qn).
     pub(super) stems_unnamed: Vec<String>,
+    /// How many of those come first and are of the question's own language.
+    pub(super) own: usize,
+    /// Stems of the speakers' names.
+    pub(super) names: BTreeSet<String>,
     pub(super) about: About,
     pub(super) asks_when: bool,
     pub(super) asks_number: bool,
     pub(super) asks_name: bool,
-    pub(super) months: Vec<u32>,
-    pub(super) years: Vec<i32>,
+    /// It asks for several things.
+    pub(super) asks_list: bool,
+    /// Kinds of things it names.
+    pub(super) kinds: Kinds,
+    pub(super) times: Times,
 }
 
 /// Whose turns a question is about.
@@ -53,15 +61,18 @@ expression!(
     NAMED,
     r"(?i)\bwhere\b|\bwho\b|which|what (is|was) the name|\bmissä\b|\bmihin\b|\bmistä\b|\bkuka\b|\bketkä\b|\bkenen\b|\bkenelle\b|\bkenet\b|minkä nimi|mikä .*nimi"
 );
-expression!(MONTH, r"\b(january|february|march|april|may|june|july|august|september|october|november|december)\b");
-expression!(MAY_IS_A_MONTH, r"\b(in|of|on|early|late|mid|during|since|until|by|\d+)\s+may\b|\bmay\s+(\d|20)");
-expression!(FINNISH_MONTH, r"\b(tammi|helmi|maalis|huhti|touko|kesä|heinä|elo|syys|loka|marras|joulu)kuu");
-expression!(YEAR, r"\b(20\d\d)\b");
+expression!(
+    SEVERAL,
+    r"(?i)^how (many|often)\b|^what (are|have|has)\b|\b(kinds?|types?|sorts?|various|different|all the|list|both)\b|^kuinka (monta|usein)\b|\bmontako\b|\bmitkä\b|\bmillaisia\b|\b(kaikki|kaikkia|erilaisia|molemmat)\b"
+);
+expression!(FINNISH_SEVERAL, r"(?i)\b(mitä|mistä|missä|mihin) \p{L}+(ia|iä|ja|jä|ita|itä|ista|istä|issa|issä|ihin)\b");
 
-const MONTHS: [&str; 12] =
-    ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"];
-const FINNISH_MONTHS: [&str; 12] =
-    ["tammi", "helmi", "maalis", "huhti", "touko", "kesä", "heinä", "elo", "syys", "loka", "marras", "joulu"];
+/// Words that end the thing a question with "what" or "which" asks for; the later ones look like plurals.
+const VERBS: [&str; 40] = [
+    "does", "do", "did", "is", "are", "was", "were", "has", "have", "had", "will", "would", "can", "could", "should", "may", "might",
+    "been", "being", "be", "happens", "makes", "helps", "means", "keeps", "inspires", "motivates", "brings", "causes", "gives",
+    "takes", "comes", "goes", "looks", "sounds", "feels", "seems", "needs", "wants", "says",
+];
 
 impl PreparedQuery {
     /// Resolves a question against the names of the user's speakers.
@@ -75,18 +86,21 @@ impl PreparedQuery {
             _ => About::Anybody,
         };
         let unnamed = cut_names(question, speakers, language);
-        let lower = question.to_lowercase();
+        let own = stems(&unnamed, language);
         Self {
             user,
             stems: query_stems(question, language),
             stems_unnamed: query_stems(&unnamed, language),
+            names: speakers.iter().flat_map(|speaker| stems(speaker, Language::English)).collect(),
+            asks_list: asks_list(&unnamed, language),
+            kinds: kinds::asked(&own, language),
+            own: own.len(),
             dense_text: if unnamed.trim().is_empty() { question.to_owned() } else { unnamed },
             about,
             asks_when: WHEN.is_match(question),
             asks_number: NUMBER.is_match(question),
             asks_name: NAMED.is_match(question),
-            months: months(&lower),
-            years: YEAR.find_iter(&lower).filter_map(|found| found.as_str().parse().ok()).collect(),
+            times: Times::of(&question.to_lowercase()),
         }
     }
 
@@ -96,15 +110,24 @@ impl PreparedQuery {
     pub fn dense_text(&self) -> &str {
         &self.dense_text
     }
+}
 
-    /// How well a session's date fits the question's: 1 the month (and the year, if given), 0.5 the year alone.
-    pub(super) fn date_fit(&self, date: DateTime<Utc>) -> f32 {
-        let year = self.years.contains(&date.year());
-        if self.months.is_empty() {
-            return if year { 0.5 } else { 0.0 };
-        }
-        f32::from(u8::from(self.months.contains(&date.month()) && (self.years.is_empty() || year)))
+/// Whether a question asks for several things: a plural behind "what" or "which", "how many", "both" and their like.
+fn asks_list(question: &str, language: Language) -> bool {
+    let question = question.trim();
+    if SEVERAL.is_match(question) {
+        return true;
     }
+    if language == Language::Finnish {
+        return FINNISH_SEVERAL.is_match(question);
+    }
+    let lower = question.to_lowercase();
+    let mut after = words(&lower).skip_while(|word| !matches!(*word, "what" | "which"));
+    after.next();
+    after
+        .take(4)
+        .take_while(|word| !VERBS.contains(word))
+        .any(|word| word.len() > 3 && word.ends_with('s') && !["ss", "'s", "us", "is"].iter().any(|ending| word.ends_with(ending)))
 }
 
 /// A Finnish question also carries English stems: a short Finnish turn may have been taken for English.
@@ -160,17 +183,6 @@ fn cut_names(question: &str, speakers: &BTreeSet<String>, language: Language) ->
     kept
 }
 
-fn months(lower: &str) -> Vec<u32> {
-    let number = |names: &[&str; 12], name: &str| names.iter().position(|known| *known == name).and_then(|at| u32::try_from(at + 1).ok());
-    let mut found: Vec<u32> = MONTH.find_iter(lower).filter_map(|found| number(&MONTHS, found.as_str())).collect();
-    if !MAY_IS_A_MONTH.is_match(lower) {
-        found.retain(|month| *month != 5);
-    }
-    let finnish = FINNISH_MONTH.captures_iter(lower).filter_map(|found| number(&FINNISH_MONTHS, found.get(1)?.as_str()));
-    found.extend(finnish);
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,7 +197,7 @@ mod tests {
         let query = prepared("What did Dave's sister buy in May 2023?", &["Dave", "Ann Lee"]);
         assert_eq!(query.dense_text(), "What did sister buy in May 2023?");
         assert_eq!(query.about, About::Speaker("Dave".into()));
-        assert_eq!((query.months.as_slice(), query.years.as_slice()), ([5].as_slice(), [2023].as_slice()));
+        assert_eq!(query.times.calendar(), ([5].as_slice(), [2023].as_slice()));
     }
 
     #[test]
@@ -199,13 +211,26 @@ mod tests {
     fn follows_finnish_endings_and_months() {
         let query = prepared("Mitä Ainolla oli mukana toukokuussa?", &["Aino"]);
         assert_eq!(query.about, About::Speaker("Aino".into()));
-        assert_eq!(query.months, [5]);
+        assert_eq!(query.times.calendar().0, [5]);
         assert!(!query.dense_text().contains("Ainolla"), "{}", query.dense_text());
     }
 
     #[test]
-    fn does_not_take_may_for_a_month_where_it_is_a_verb() {
-        assert!(prepared("What may she buy?", &[]).months.is_empty());
+    fn tells_questions_for_several_things() {
+        for several in [
+            "What books has Dave read?",
+            "Which of Dave's pets sleep?",
+            "How many children does she have?",
+            "What has Dave bought?",
+            "Mitä soittimia hän soittaa?",
+            "Montako kissaa minulla on?",
+            "Missä maissa olen käynyt?",
+        ] {
+            assert!(prepared(several, &["Dave"]).asks_list, "{several}");
+        }
+        for one in ["What is his cat called?", "What makes her laugh?", "When does this bus leave?", "What does Dave's boss say?", "Missä Mustikka nukkuu?", "Dave", ""] {
+            assert!(!prepared(one, &["Dave"]).asks_list, "{one}");
+        }
     }
 
     #[test]

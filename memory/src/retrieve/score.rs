@@ -1,236 +1,239 @@
-//! The ranking: every signal for every turn of one user, summed.
+//! The score: every signal for every turn of one user, summed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::arena::{Arena, Field, Hit, Layout, NEAR, WIDE};
-use super::document::{Term, length, pair};
+use ajatus_events::Role;
+
+use super::arena::Arena;
+use super::document::{Facts, Term, pair, speaker_term};
+use super::layout::{Layout, NEAR, WIDE, Window};
+use super::options::{Evidence, Found, Hit, SearchOptions, TimeUse};
+use super::period::Span;
 use super::question::{About, PreparedQuery};
-use super::signals::{SIGNALS, SearchOptions, Signal};
+use super::select::{Candidates, affordable};
+use super::signals::{Signal, Signals};
 
-/// Saturation of term frequency in BM25.
-const K1: f32 = 0.9;
+/// Best turns whose names are followed by [`Signal::Hop`].
+const HOP_FROM: usize = 5;
+/// Turns that may share a name before it is no longer rare.
+const HOP_RARE: usize = 15;
+
+/// Every signal's values by position; a signal without any is an empty list.
+pub(super) struct Scored {
+    values: Vec<Vec<f32>>,
+    pub(super) total: Vec<f32>,
+}
+
+impl Scored {
+    /// What a signal says of a position, not weighted.
+    pub(super) fn value(&self, signal: Signal, at: usize) -> f32 {
+        self.values[signal as usize].get(at).copied().unwrap_or(0.0)
+    }
+
+    fn put(&mut self, signal: Signal, values: Vec<f32>) {
+        let weight = signal.weight();
+        for (total, value) in self.total.iter_mut().zip(&values) {
+            *total += weight * value;
+        }
+        self.values[signal as usize] = values;
+    }
+
+    fn shares(&self, at: usize) -> Vec<(&'static str, f32)> {
+        let share = |signal: Signal| (signal.name(), signal.weight() * self.value(signal, at));
+        Signal::all().map(share).filter(|(_, share)| *share != 0.0).collect()
+    }
+}
 
 impl Arena {
-    /// The best turns, best first; ties by time. `vector` embeds [`PreparedQuery::dense_text`] and has length 1.
+    /// The best turns, best first; ties by time. `vector` embeds [`PreparedQuery::dense_text`] and has length 1, or is empty
+    /// if there is no model: then words alone decide.
     #[must_use]
     pub fn search(&mut self, query: &PreparedQuery, vector: &[f32], options: &SearchOptions) -> Vec<Hit> {
+        self.find(query, vector, options).hits
+    }
+
+    /// The same, and whether the memory is likely to hold an answer at all.
+    #[must_use]
+    pub fn find(&mut self, query: &PreparedQuery, vector: &[f32], options: &SearchOptions) -> Found {
         if self.is_empty() || options.limit == 0 {
-            return Vec::new();
+            return Found::default();
         }
         self.lay_out();
         let layout = self.layout.take().expect("just laid out");
-        let hits = self.rank(&layout, query, vector, options);
+        let found = self.rank(&layout, query, vector, options);
         self.layout = Some(layout);
-        hits
+        found
     }
 
-    fn rank(&self, layout: &Layout, query: &PreparedQuery, vector: &[f32], options: &SearchOptions) -> Vec<Hit> {
-        let count = layout.slots.len();
-        let signals = self.signals(layout, query, vector);
-        let mut score = vec![0.0_f32; count];
-        for ((signal, _, weight), values) in SIGNALS.iter().zip(&signals) {
-            if options.signals.contains(*signal) {
-                for (total, value) in score.iter_mut().zip(values) {
-                    *total += weight * value;
-                }
-            }
+    fn rank(&self, layout: &Layout, query: &PreparedQuery, vector: &[f32], options: &SearchOptions) -> Found {
+        let spans = options.now.map(|now| query.times.spans(now)).unwrap_or_default();
+        let fits = Self::fits(layout, query, &spans, options);
+        let dense = if vector.is_empty() { Vec::new() } else { self.dense(layout, vector) };
+        let evidence = self.evidence(layout, query, &dense);
+        let mut found = Found { hits: Vec::new(), confident: evidence.confident(), evidence };
+        if evidence.total < options.min_score {
+            return found;
         }
-        let mut best: Vec<usize> = (0..count).collect();
-        let better = |a: &usize, b: &usize| score[*b].total_cmp(&score[*a]).then(layout.rank[*a].cmp(&layout.rank[*b]));
-        let kept = options.limit.min(count);
-        if kept < count {
-            best.select_nth_unstable_by(kept - 1, better);
-            best.truncate(kept);
-        }
-        best.sort_unstable_by(better);
-        best.into_iter()
-            .map(|at| {
-                let shares = || SIGNALS.iter().zip(&signals).map(|((_, name, weight), values)| (*name, weight * values[at]));
-                Hit {
-                    memory: self.slot(layout.slots[at]).memory.clone(),
-                    score: score[at],
-                    signals: if options.explain { shares().filter(|(_, share)| *share != 0.0).collect() } else { Vec::new() },
+        let scored = self.score(layout, query, &dense, &fits, options.signals);
+        let only: Vec<bool> = match options.time {
+            TimeUse::Only if fits.iter().any(|fit| *fit > 0.0) => fits.iter().map(|fit| *fit > 0.0).collect(),
+            _ => Vec::new(),
+        };
+        let diversity = options.diversity.unwrap_or(if query.asks_list { 0.4 } else { 0.0 }).clamp(0.0, 1.0);
+        let picks = Candidates { layout, scored: &scored, only: &only }.pick(options.limit, diversity);
+        found.hits = picks
+            .into_iter()
+            .map(|pick| {
+                let mut signals = if options.explain { scored.shares(pick.at) } else { Vec::new() };
+                if options.explain {
+                    let extras = [("first_place", pick.first_place), ("diversity", pick.diversity)];
+                    signals.extend(extras.into_iter().filter(|(_, share)| *share != 0.0));
                 }
+                Hit { memory: self.slot(layout.slots[pick.at]).memory.clone(), score: pick.score, signals }
             })
-            .collect()
+            .collect();
+        if let Some(budget) = options.token_budget {
+            affordable(&mut found.hits, budget);
+        }
+        found
     }
 
-    /// All signals in the order of [`SIGNALS`], one value per position.
-    fn signals(&self, layout: &Layout, query: &PreparedQuery, vector: &[f32]) -> Vec<Vec<f32>> {
+    /// How well each turn's date fits; empty if the question names no time or time is to be ignored.
+    fn fits(layout: &Layout, query: &PreparedQuery, spans: &[Span], options: &SearchOptions) -> Vec<f32> {
+        if options.time == TimeUse::Ignore || !query.times.any(spans) {
+            return Vec::new();
+        }
+        layout.facts.iter().map(|facts| query.times.fit(facts.occurred_at, spans)).collect()
+    }
+
+    fn evidence(&self, layout: &Layout, query: &PreparedQuery, dense: &[f32]) -> Evidence {
+        let own = query.stems_unnamed.get(..query.own).unwrap_or_default();
+        let mass = self.mass(own);
+        let best = self.coverage(layout, &self.counted(own)).into_iter().fold(0.0, f32::max);
+        let cosine = dense.iter().copied().reduce(f32::max);
+        Evidence::new(cosine, if mass > 0.0 { (best / mass).min(1.0) } else { 0.0 })
+    }
+
+    fn score(&self, layout: &Layout, query: &PreparedQuery, dense: &[f32], fits: &[f32], wanted: Signals) -> Scored {
+        let count = layout.len();
+        let mut scored = Scored { values: vec![Vec::new(); Signal::all().count()], total: vec![0.0; count] };
         let named = self.counted(&query.stems);
         let unnamed = self.counted(&query.stems_unnamed);
-        let pairs: Vec<String> =
-            query.stems_unnamed.iter().zip(query.stems_unnamed.iter().skip(1)).map(|(first, second)| pair(first, second)).collect();
-        let dense = self.dense(layout, vector);
-        let scaled = normalised(dense.clone());
-        let fact = |of: &dyn Fn(usize) -> bool| (0..layout.slots.len()).map(|at| f32::from(u8::from(of(at)))).collect::<Vec<f32>>();
-        let document = |at: usize| &self.slot(layout.slots[at]).document;
-        let previous = |at: usize| at.checked_sub(1).filter(|before| layout.session[*before] == layout.session[at]);
-        SIGNALS
-            .iter()
-            .map(|(signal, _, _)| match signal {
-                Signal::LexicalTurn => normalised(self.bm25(layout, &self.dated, &named, 0.3, |slot| length(&self.slot(slot).document.dated))),
+        let turn = normalised(Self::bm25(layout, &self.dated, &named, 0.3, |facts| facts.dated));
+        let scaled = normalised(dense.to_vec());
+        let about = self.about(layout, &query.about);
+        // Without a vector the dense signals are empty, and say nothing.
+        let near = |at: usize| scaled.get(at).copied().unwrap_or(0.0);
+        let each = |of: &dyn Fn(usize) -> f32| (0..count).map(of).collect::<Vec<f32>>();
+        let fact = |of: fn(&Facts) -> bool| layout.facts.iter().map(|facts| f32::from(u8::from(of(facts)))).collect::<Vec<f32>>();
+        let asked = |at: usize| layout.previous(at).filter(|before| layout.facts[*before].asks).map_or(0.0, near);
+        for signal in Signal::all().filter(|signal| wanted.contains(*signal)) {
+            let values = match signal {
+                Signal::LexicalTurn => turn.clone(),
                 Signal::LexicalWindow => normalised(self.windowed(layout, &named)),
                 Signal::DenseTurn => scaled.clone(),
-                Signal::DenseNear => normalised(self.averaged(layout, &dense, &layout.near, &NEAR, |slot| self.norms(slot).0)),
-                Signal::DenseWide => normalised(self.averaged(layout, &dense, &layout.wide, &WIDE, |slot| self.norms(slot).1)),
+                Signal::DenseNear => normalised(averaged(dense, &layout.near, &NEAR, |at| layout.norms[at].0)),
+                Signal::DenseWide => normalised(averaged(dense, &layout.wide, &WIDE, |at| layout.norms[at].1)),
                 Signal::LexicalSession => normalised(self.by_session(layout, &unnamed)),
                 Signal::Pairs => {
-                    let counted = self.counted(&pairs);
-                    normalised(self.bm25(layout, &self.pairs, &counted, 0.3, |slot| length(&self.slot(slot).document.pairs)))
+                    let stems = &query.stems_unnamed;
+                    let pairs: Vec<String> = stems.iter().zip(stems.iter().skip(1)).map(|(first, second)| pair(first, second)).collect();
+                    normalised(Self::bm25(layout, &self.pairs, &self.counted(&pairs), 0.3, |facts| facts.pairs))
                 }
                 Signal::Coverage => normalised(self.coverage(layout, &unnamed)),
-                Signal::Speaker => match &query.about {
-                    About::Anybody => vec![0.0; layout.slots.len()],
-                    About::User => fact(&|at| Self::is_by(&self.slot(layout.slots[at]).memory, None)),
-                    About::Speaker(name) => fact(&|at| Self::is_by(&self.slot(layout.slots[at]).memory, Some(name))),
-                },
-                Signal::Statement => fact(&|at| !document(at).asks),
-                Signal::Time => fact(&|at| document(at).time),
-                Signal::When => fact(&|at| query.asks_when && document(at).time),
-                Signal::Number => fact(&|at| query.asks_number && document(at).number),
-                Signal::Name => fact(&|at| query.asks_name && document(at).name),
-                Signal::Answer => {
-                    let asked = |at: usize| previous(at).filter(|before| document(*before).asks).map_or(0.0, |before| scaled[before]);
-                    normalised((0..layout.slots.len()).map(asked).collect())
-                }
-                Signal::First => fact(&|at| previous(at).is_none()),
-                Signal::Length => {
-                    (0..layout.slots.len()).map(|at| ((1.0 + length(&document(at).plain)).ln() / 4.0).min(1.0)).collect()
-                }
-                Signal::Date => {
-                    (0..layout.slots.len()).map(|at| query.date_fit(self.slot(layout.slots[at]).memory.occurred_at)).collect()
-                }
-            })
-            .collect()
+                Signal::Speaker => about.clone(),
+                Signal::Statement => fact(|facts| !facts.asks),
+                Signal::Time => fact(|facts| facts.time),
+                Signal::When if query.asks_when => fact(|facts| facts.time),
+                Signal::Number if query.asks_number => fact(|facts| facts.number),
+                Signal::Name if query.asks_name => fact(|facts| facts.name),
+                Signal::Answer if !scaled.is_empty() => normalised(each(&asked)),
+                Signal::First => each(&|at| f32::from(u8::from(layout.previous(at).is_none()))),
+                Signal::Length => layout.facts.iter().map(|facts| ((1.0 + facts.plain).ln() / 4.0).min(1.0)).collect(),
+                Signal::Date => fits.to_vec(),
+                Signal::Matched if !about.is_empty() => each(&|at| about[at] * (near(at) + turn[at])),
+                Signal::Agreement if !scaled.is_empty() => each(&|at| scaled[at] * turn[at]),
+                Signal::Kind if query.asks_list && query.kinds != 0 => each(&|at| {
+                    let (one, two) = layout.facts[at].kinds;
+                    let held = if two & query.kinds != 0 { 1.0 } else { f32::from(u8::from(one & query.kinds != 0)) * 0.5 };
+                    held * about.get(at).copied().unwrap_or(1.0)
+                }),
+                // From the sum of all others, below.
+                Signal::Hop => continue,
+                _ => Vec::new(),
+            };
+            scored.put(signal, values);
+        }
+        if wanted.contains(Signal::Hop) {
+            let values = self.hopped(layout, query, &scored.total);
+            scored.put(Signal::Hop, values);
+        }
+        scored
     }
 
-    /// Terms of the question that some turn holds, with their counts, in order of stem so that sums are the same in every
-    /// arena of the same turns.
-    fn counted(&self, stems: &[String]) -> Vec<(Term, f32)> {
-        let mut counts: BTreeMap<&str, f32> = BTreeMap::new();
-        for stem in stems {
-            *counts.entry(stem).or_default() += 1.0;
-        }
-        counts.into_iter().filter_map(|(stem, count)| Some((self.terms.find(stem)?, count))).collect()
+    /// 1 for the turns of the speaker a question is about; empty if it is about nobody, or about nobody who speaks.
+    fn about(&self, layout: &Layout, about: &About) -> Vec<f32> {
+        let by = |of: &dyn Fn(&Facts) -> bool| layout.facts.iter().map(|facts| f32::from(u8::from(of(facts)))).collect();
+        let values: Vec<f32> = match about {
+            About::Anybody => return Vec::new(),
+            About::User => by(&|facts| facts.role == Role::User),
+            About::Speaker(name) => match self.terms.find(&speaker_term(name)) {
+                Some(speaker) => by(&|facts| facts.speaker == Some(speaker)),
+                None => return Vec::new(),
+            },
+        };
+        if values.iter().any(|value| *value > 0.0) { values } else { Vec::new() }
     }
 
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "counts of one user's words")]
-    fn bm25(&self, layout: &Layout, field: &Field, query: &[(Term, f32)], b: f32, long: impl Fn(u32) -> f32) -> Vec<f32> {
-        let count = layout.slots.len() as f32;
-        let average = ((field.total / f64::from(count)) as f32).max(1e-9);
-        let mut score = vec![0.0; layout.slots.len()];
-        for (term, asked) in query {
-            let Some(list) = field.postings.get(term) else { continue };
-            let idf = idf(count, list.len() as f32);
-            for (slot, tf) in list {
-                let norm = K1 * (1.0 - b + b * long(*slot) / average);
-                score[layout.positions[*slot as usize] as usize] += asked * idf * tf * (K1 + 1.0) / (tf + norm);
+    /// Rarity of the names that a turn shares with the best turns, names of the question and of speakers apart.
+    #[expect(clippy::cast_precision_loss, reason = "counts of one user's turns")]
+    fn hopped(&self, layout: &Layout, query: &PreparedQuery, total: &[f32]) -> Vec<f32> {
+        let best = super::select::best(layout, total, &[], HOP_FROM);
+        let mut counts: BTreeMap<Term, usize> = BTreeMap::new();
+        for at in best {
+            for term in &self.slot(layout.slots[at]).document.names {
+                *counts.entry(*term).or_default() += 1;
             }
         }
-        score
-    }
-
-    /// BM25 of windows: their terms counted over their turns, document frequencies over single turns.
-    #[expect(clippy::cast_precision_loss, reason = "counts of one user's words")]
-    fn windowed(&self, layout: &Layout, query: &[(Term, f32)]) -> Vec<f32> {
-        let count = layout.slots.len();
-        let single: Vec<f32> = layout.slots.iter().map(|slot| length(&self.slot(*slot).document.spoken)).collect();
-        let long: Vec<f32> = layout.near.iter().map(|(low, high)| single[*low as usize..=*high as usize].iter().sum()).collect();
-        let average = (long.iter().sum::<f32>() / count as f32).max(1e-9);
-        let b = 0.5;
-        let mut score = vec![0.0; count];
-        for (term, asked) in query {
-            let Some(list) = self.spoken.postings.get(term) else { continue };
-            let idf = idf(count as f32, list.len() as f32);
-            for (at, tf) in spread(layout, list) {
-                let norm = K1 * (1.0 - b + b * long[at] / average);
-                score[at] += asked * idf * tf * (K1 + 1.0) / (tf + norm);
+        for stem in query.stems.iter().chain(&query.names) {
+            if let Some(term) = self.terms.find(stem) {
+                counts.remove(&term);
             }
         }
-        score
-    }
-
-    /// Idf mass of the question's distinct stems that the window holds (BM25 with k1 0.01, b 0 over presence).
-    #[expect(clippy::cast_precision_loss, reason = "counts of one user's words")]
-    fn coverage(&self, layout: &Layout, query: &[(Term, f32)]) -> Vec<f32> {
-        let count = layout.slots.len();
-        let mut score = vec![0.0; count];
-        for (term, _) in query {
-            let Some(list) = self.plain.postings.get(term) else { continue };
-            let idf = idf(count as f32, list.len() as f32);
-            for (at, _) in spread(layout, list) {
-                score[at] += idf;
+        let lists = counts.into_iter().filter_map(|(term, times)| Some((times, self.plain.postings.get(&term)?)));
+        let mut rare: Vec<(usize, &Vec<(u32, f32)>)> = lists.filter(|(_, list)| (2..=HOP_RARE).contains(&list.len())).collect();
+        if rare.is_empty() {
+            return Vec::new();
+        }
+        // In an order that does not hang on the terms' numbers; those that tie add the same.
+        rare.sort_by_key(|(times, list)| (*times, list.len()));
+        let mut values = vec![0.0; layout.len()];
+        for (times, list) in rare {
+            let worth = times as f32 * (1.0 + layout.len() as f32 / list.len() as f32).ln();
+            for (slot, _) in list {
+                values[layout.positions[*slot as usize] as usize] += worth;
             }
         }
-        score
-    }
-
-    /// BM25 of each session's words, given to each of its turns.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "counts of one user's words")]
-    fn by_session(&self, layout: &Layout, query: &[(Term, f32)]) -> Vec<f32> {
-        let sessions: Vec<_> = layout.sessions.iter().filter_map(|key| self.sessions.get(key)).collect();
-        let count = sessions.len() as f32;
-        let average = ((sessions.iter().map(|session| session.length).sum::<f64>() / f64::from(count)) as f32).max(1e-9);
-        let b = 0.5;
-        let mut score = vec![0.0_f32; sessions.len()];
-        for (term, asked) in query {
-            let holds = sessions.iter().filter(|session| session.terms.contains_key(term)).count();
-            if holds == 0 {
-                continue;
-            }
-            let idf = idf(count, holds as f32);
-            for (at, session) in sessions.iter().enumerate() {
-                if let Some(tf) = session.terms.get(term) {
-                    let norm = K1 * (1.0 - b + b * session.length as f32 / average);
-                    score[at] += asked * idf * tf * (K1 + 1.0) / (tf + norm);
-                }
-            }
-        }
-        layout.session.iter().map(|session| score[*session as usize]).collect()
+        normalised(values)
     }
 
     fn dense(&self, layout: &Layout, vector: &[f32]) -> Vec<f32> {
-        layout.slots.iter().map(|slot| dot(&self.slot(*slot).vector, vector)).collect()
-    }
-
-    /// Cosine with the weighted sum of a window's vectors, from the single cosines.
-    fn averaged(&self, layout: &Layout, dense: &[f32], windows: &[(u32, u32)], weights: &[f32], norm: impl Fn(u32) -> f32) -> Vec<f32> {
-        windows
-            .iter()
-            .enumerate()
-            .map(|(at, (low, high))| {
-                let sum: f32 = (*low as usize..=*high as usize)
-                    .filter_map(|other| Some(weights.get(other.abs_diff(at))? * dense[other]))
-                    .sum();
-                sum / norm(layout.slots[at])
-            })
-            .collect()
+        let asked = self.vectors.asked(vector);
+        layout.slots.iter().map(|slot| self.vectors.cosine(*slot, &asked)).collect()
     }
 }
 
-/// Counts of one term over windows, from its counts in single turns; in order of position.
-fn spread(layout: &Layout, list: &[(u32, f32)]) -> Vec<(usize, f32)> {
-    let mut single: Vec<(usize, f32)> = list.iter().map(|(slot, tf)| (layout.positions[*slot as usize] as usize, *tf)).collect();
-    single.sort_unstable_by_key(|(at, _)| *at);
-    let touched: BTreeSet<usize> = single
-        .iter()
-        .flat_map(|(at, _)| at.saturating_sub(2)..=(at + 2).min(layout.slots.len() - 1))
-        .collect();
-    touched
-        .into_iter()
-        .filter_map(|at| {
-            let (low, high) = (layout.near[at].0 as usize, layout.near[at].1 as usize);
-            let from = single.partition_point(|(other, _)| *other < low);
-            let tf: f32 = single[from..].iter().take_while(|(other, _)| *other <= high).map(|(_, tf)| tf).sum();
-            (tf > 0.0).then_some((at, tf))
-        })
-        .collect()
-}
-
-/// Inverse document frequency, never negative (Lucene's BM25).
-fn idf(count: f32, holding: f32) -> f32 {
-    (1.0 + (count - holding + 0.5) / (holding + 0.5)).ln()
+/// Cosine with the weighted sum of a window's vectors, from the single cosines.
+fn averaged(dense: &[f32], windows: &[Window], weights: &[f32], norm: impl Fn(usize) -> f32) -> Vec<f32> {
+    if dense.is_empty() {
+        return Vec::new();
+    }
+    let one = |(at, (low, high)): (usize, &Window)| {
+        let sum: f32 =
+            (*low as usize..=*high as usize).filter_map(|other| Some(weights.get(other.abs_diff(at))? * dense[other])).sum();
+        sum / norm(at)
+    };
+    windows.iter().enumerate().map(one).collect()
 }
 
 /// Min-max normalised to 0..1; all equal is all 0.
@@ -241,17 +244,4 @@ fn normalised(mut values: Vec<f32>) -> Vec<f32> {
         *value = if high > low { (*value - low) / (high - low).max(1e-12) } else { 0.0 };
     }
     values
-}
-
-/// Inner product over eight running sums, which the compiler turns into vector instructions.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let (left, right) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in left.zip(right) {
-        for at in 0..8 {
-            sums[at] += x[at] * y[at];
-        }
-    }
-    sums.iter().sum::<f32>() + rest
 }

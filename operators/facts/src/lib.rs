@@ -2,6 +2,7 @@
 //!
 //! - [`read`]: what the rules find in a text, English and Finnish ([`Fact`]); the rules are the files in `rules/`.
 //! - [`ground()`]: what a model found, in the same form, checked against the text.
+//! - [`profile`]: what is known of a person, from all that was said and what the user changed.
 //! - [`schema`]: the part of JSON schema that models' answers are held to.
 //!
 //! Holds always: the same text and the same time give the same facts, in the order of the text; a span stands on borders of
@@ -20,6 +21,7 @@ mod lexicon;
 mod object;
 mod pattern;
 mod places;
+pub mod profile;
 mod reader;
 mod rule;
 pub mod schema;

@@ -1,7 +1,7 @@
 //! Records of `interactions` as documents: `format = 'ajatus'`.
 //!
 //! Fields: `user_id`, `id`, `conversation_id`, `session`, `position`, `role`, `occurred_at`; and, where the pipeline reads them, the
-//! sealed ones: `text`, `speaker`, `caption`, the keyed `fingerprint` of the content, and `body`, which is all of it still sealed. Holds
+//! sealed ones: `text`, `speaker`, `caption`, `used` (turns that an answer was given, with commas), `edit` (a change of the profile, JSON), the keyed `fingerprint` of the content, and `body`, which is all of it still sealed. Holds
 //! always: what a destroyed key sealed is as if it had never been said; words are opened only for a pipeline that names one of their
 //! columns.
 
@@ -16,7 +16,7 @@ use serde_json::json;
 use super::error::StreamError;
 
 /// Columns that need the user's key.
-const SEALED: [&str; 4] = ["text", "speaker", "caption", "fingerprint"];
+const SEALED: [&str; 6] = ["text", "speaker", "caption", "fingerprint", "used", "edit"];
 
 /// Opens records.
 pub(crate) struct Opener {
@@ -72,6 +72,8 @@ impl Opener {
                     document["text"] = json!(body.text);
                     document["speaker"] = json!(body.speaker);
                     document["caption"] = json!(body.caption);
+                    document["used"] = json!(body.used.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+                    document["edit"] = json!(body.edit.as_ref().map(|edit| json!(edit).to_string()));
                 }
                 Err(reason) => return Ok((key_document, Some(format!("sealed body: {reason}").into_bytes()))),
             }

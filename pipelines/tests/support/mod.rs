@@ -98,21 +98,25 @@ impl World {
 
     /// Says something, or forgets it.
     pub(crate) async fn say(&mut self, user: usize, number: u128, text: Option<&str>) {
+        self.put(user, number, text.map(|text| Body { text: text.to_owned(), ..Body::default() })).await;
+    }
+
+    /// Puts a record on the log, or takes it back. Every third is the companion's.
+    pub(crate) async fn put(&mut self, user: usize, number: u128, body: Option<Body>) {
         let user = self.users[user];
         let id = InteractionId(Uuid::from_u128(number));
-        let value = match text {
+        let value = match body {
             None => None,
-            Some(text) => {
+            Some(body) => {
                 let key = self.test.keys.user(user).await.expect("a key");
-                let body = Body { text: text.to_owned(), speaker: None, caption: None, source: None };
                 let interaction = Interaction {
                     id,
                     user_id: user,
                     conversation_id: ConversationId(Uuid::from_u128(1)),
                     session: 0,
                     position: u32::try_from(number).expect("small"),
-                    role: if number.is_multiple_of(3) { Role::Assistant } else { Role::User },
-                    occurred_at: DateTime::<Utc>::UNIX_EPOCH + TimeDelta::hours(i64::try_from(number).expect("small")),
+                    role: role_of(number),
+                    occurred_at: said_at(number),
                     body: key.seal(Purpose::Messages, &Interaction::aad(user, id), &serde_json::to_vec(&body).expect("JSON")),
                 };
                 Some(wire::encode(&interaction).expect("JSON"))
@@ -178,6 +182,16 @@ impl World {
         }
         live
     }
+}
+
+/// Who says turn `number`.
+pub(crate) fn role_of(number: u128) -> Role {
+    if number.is_multiple_of(3) { Role::Assistant } else { Role::User }
+}
+
+/// When turn `number` is said.
+pub(crate) fn said_at(number: u128) -> DateTime<Utc> {
+    DateTime::<Utc>::UNIX_EPOCH + TimeDelta::hours(i64::try_from(number).expect("small") * 7)
 }
 
 /// What the views must be, by the obvious way.

@@ -28,6 +28,8 @@ pub enum Operator {
     Activity,
     /// What nodes earned in each epoch.
     Contribution,
+    /// What is known of each user.
+    Profile,
 }
 
 /// A table that an operator is given: what it is called, and its columns.
@@ -65,7 +67,7 @@ use Form::{Amount, Instant, Text, Whole};
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Self; 2] = [Self::Activity, Self::Contribution];
+    pub const ALL: [Self; 3] = [Self::Activity, Self::Contribution, Self::Profile];
 
     /// How it is called.
     #[must_use]
@@ -73,13 +75,17 @@ impl Operator {
         match self {
             Self::Activity => "activity",
             Self::Contribution => "contribution",
+            Self::Profile => "profile",
         }
     }
 
     /// Changes when it computes something else.
     #[must_use]
     pub fn version(self) -> u32 {
-        1
+        match self {
+            Self::Activity | Self::Contribution => 1,
+            Self::Profile => ajatus_facts::profile::VERSION,
+        }
     }
 
     /// For people: what it does.
@@ -88,6 +94,7 @@ impl Operator {
         match self {
             Self::Activity => "turns of each user by who spoke, and the first and the last",
             Self::Contribution => "score, reward weight and slashing of each node in each epoch, by the Proof-of-Contribution specification",
+            Self::Profile => "what is known of each user: facts with what superseded them, interests by day, habits of writing, and what remembered turns were used; `body` is a JSON document, and so is `edit`",
         }
     }
 
@@ -97,6 +104,7 @@ impl Operator {
         match self {
             Self::Activity => "the turns' times by user and hour, and the counts of each hour",
             Self::Contribution => "the decided work, presence and stake of each node by epoch, and their sums",
+            Self::Profile => "claims and edits by user and person, topics by user and day, sums of habits by user and day, uses by turn",
         }
     }
 
@@ -107,6 +115,15 @@ impl Operator {
                 ("work", &[("node", Text), ("epoch", Whole), ("verdict", Text), ("work", Whole), ("performance", Whole)]),
                 ("presence", &[("node", Text), ("epoch", Whole), ("answered", Whole), ("expected", Whole)]),
                 ("stakes", &[("node", Text), ("epoch", Whole), ("stake", Amount), ("matured", Amount)]),
+            ],
+            Self::Profile => &[
+                ("claims", &[
+                    ("user_id", Text), ("turn", Text), ("said_at", Instant), ("attribute", Text), ("about", Text), ("value", Text), ("polarity", Text),
+                    ("confidence", Whole), ("valid_from", Instant), ("valid_to", Instant), ("span_start", Whole), ("span_end", Whole), ("rule", Text),
+                    ("version", Text),
+                ]),
+                ("edits", &[("user_id", Text), ("id", Text), ("occurred_at", Instant), ("edit", Text)]),
+                ("turns", &[("user_id", Text), ("id", Text), ("role", Text), ("occurred_at", Instant), ("text", Text), ("used", Text)]),
             ],
         }
     }
@@ -134,6 +151,7 @@ impl Operator {
                 ("matured_after", Amount),
                 ("smoothed", Whole),
             ],
+            Self::Profile => &[("user_id", Text), ("kind", Text), ("entry", Text), ("body", Text)],
         }
     }
 

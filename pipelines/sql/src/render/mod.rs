@@ -5,6 +5,7 @@
 
 mod evaluate;
 mod operator;
+mod profile;
 mod recursion;
 
 use std::collections::HashMap;

@@ -9,6 +9,7 @@ use ajatus_operators::row::{Cell, Row, Writer};
 use ajatus_operators::{Speaker, Spoken, count_activity};
 use differential_dataflow::VecCollection;
 
+use super::profile::profile;
 use crate::plan::{Input, Node, Operator};
 use crate::record::json_line;
 
@@ -16,7 +17,7 @@ use crate::record::json_line;
 pub(super) type Given<'scope> = (Rows<'scope>, Vec<Rows<'scope>>);
 
 /// A row for people and for the dead letters.
-type Reason = (&'static str, String);
+pub(super) type Reason = (&'static str, String);
 
 /// Builds an operator over its tables' rows.
 pub(super) fn operator<'scope>(node: &Node, operator: Operator, inputs: &[Input], mut rows: Vec<Rows<'scope>>) -> Given<'scope> {
@@ -76,11 +77,12 @@ pub(super) fn operator<'scope>(node: &Node, operator: Operator, inputs: &[Input]
             faults.push(unscored);
             (rows, faults)
         }
+        Operator::Profile => profile(node, inputs, rows),
     }
 }
 
 /// What the rows of a table mean, by the first column; and the faults of those that mean nothing.
-fn understood<'scope, E, F>(rows: Rows<'scope>, step: String, input: &Input, means: F) -> (VecCollection<'scope, u64, (Row, E), isize>, Rows<'scope>)
+pub(super) fn understood<'scope, E, F>(rows: Rows<'scope>, step: String, input: &Input, means: F) -> (VecCollection<'scope, u64, (Row, E), isize>, Rows<'scope>)
 where
     E: differential_dataflow::ExchangeData,
     F: Fn(&[Cell<'_>]) -> Result<E, Reason> + Copy + 'static,
@@ -106,7 +108,7 @@ fn first_of<'row>(kind: &ajatus_operators::row::Kind, bytes: &'row [u8]) -> &'ro
     &bytes[..bytes.len() - reader.rest().len()]
 }
 
-fn text<'cell>(cell: &'cell Cell<'_>, name: &str, null: &'static str) -> Result<&'cell str, Reason> {
+pub(super) fn text<'cell>(cell: &'cell Cell<'_>, name: &str, null: &'static str) -> Result<&'cell str, Reason> {
     match cell {
         Cell::Text(text) => Ok(text),
         _ => Err((null, format!("{name} is null"))),
@@ -114,7 +116,7 @@ fn text<'cell>(cell: &'cell Cell<'_>, name: &str, null: &'static str) -> Result<
 }
 
 /// A number that is not below zero.
-fn natural<T: TryFrom<i128>>(cell: &Cell<'_>, name: &str, null: &'static str, range: &'static str) -> Result<T, Reason> {
+pub(super) fn natural<T: TryFrom<i128>>(cell: &Cell<'_>, name: &str, null: &'static str, range: &'static str) -> Result<T, Reason> {
     match cell {
         Cell::Int(value) => T::try_from(*value).map_err(|_| (range, format!("{name} is {value}, which is not a count"))),
         _ => Err((null, format!("{name} is null"))),
