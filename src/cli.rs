@@ -2,8 +2,12 @@
 
 mod bench;
 mod data;
+mod forget;
+mod keys;
 mod memo;
 mod model;
+mod profile;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -11,9 +15,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use bench::{BenchEmbedArgs, BenchGenerateArgs};
-pub(crate) use data::{DataCommand, TrainingFormat, TrainingSetArgs};
+pub(crate) use data::{DataCommand, RestoreArgs, TakeoutArgs, TrainingFormat, TrainingSetArgs};
+pub(crate) use forget::{ForgetCommand, ForgetHow, ProveArgs};
+pub(crate) use keys::KeysCommand;
 pub(crate) use memo::MemoCommand;
 pub(crate) use model::ModelCommand;
+pub(crate) use verify::VerifyArgs;
+pub(crate) use profile::{FactArgs, ProfileCommand, ProfileShowArgs};
 
 /// A self-hosted companion that remembers, and says why.
 #[derive(Debug, Parser)]
@@ -65,6 +73,24 @@ pub(crate) enum Command {
         /// What to look for.
         #[command(subcommand)]
         command: MemoryCommand,
+    },
+    /// See what is known of a user, ask why, and change it.
+    Profile {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: ProfileCommand,
+    },
+    /// Forget turns, conversations, times, topics or an account, to the last byte, and prove it.
+    Forget {
+        /// What.
+        #[command(subcommand)]
+        command: ForgetCommand,
+    },
+    /// The keys that everything is sealed with.
+    Keys {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: KeysCommand,
     },
     /// Take data out.
     Data {
@@ -542,6 +568,23 @@ pub(crate) struct ExtractArgs {
 pub(crate) enum MemoryCommand {
     /// Find the turns that a question is about.
     Search(MemorySearchArgs),
+    /// Compare Postgres, Lance and the in-memory index, and profiles with their turns; --repair mends what differs.
+    Verify(VerifyArgs),
+    /// Search the raw bytes of every file for what was forgotten; the same as `ajatus forget prove`.
+    ProveForgotten(ProveArgs),
+}
+
+/// What a time that a question names does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TimeWord {
+    /// Nothing.
+    Ignore,
+    /// Turns of that time come first.
+    #[default]
+    Prefer,
+    /// Only turns of that time, or all if there is none.
+    Only,
 }
 
 /// `ajatus memory search`.
@@ -558,6 +601,24 @@ pub(crate) struct MemorySearchArgs {
     /// Show what each signal gave.
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Signals to use or, with a minus each, to leave out, with commas between: `--signals=-hop,-date`.
+    #[arg(long, value_name = "NAMES", allow_hyphen_values = true)]
+    pub(crate) signals: Option<String>,
+    /// What a time in the question does.
+    #[arg(long, value_enum, default_value_t = TimeWord::Prefer)]
+    pub(crate) time: TimeWord,
+    /// How much a turn loses for each better one of its session, 0 to 1.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) diversity: Option<f32>,
+    /// Tokens of all turns together at most, at four characters each.
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) token_budget: Option<usize>,
+    /// Show nothing below this much evidence, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub(crate) min_evidence: f32,
+    /// The turns as they were at an epoch, or at a time (RFC 3339), without what was forgotten since.
+    #[arg(long, value_name = "EPOCH|TIME")]
+    pub(crate) as_of: Option<String>,
     /// Wait until the write with this receipt is in.
     #[arg(long, value_name = "RECEIPT")]
     pub(crate) after: Option<String>,
@@ -626,6 +687,28 @@ pub(crate) enum YesNo {
 pub(crate) enum EvalCommand {
     /// How much of the evidence is retrieved: recall@5/10/20 over and per category, session hit@1.
     Recall(EvalRecallArgs),
+    /// Random histories of saying, editing and forgetting: is what is kept what a batch makes, and is nothing left of what went?
+    Histories(EvalHistoriesArgs),
+}
+
+/// `ajatus eval histories`.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct EvalHistoriesArgs {
+    /// Histories; each is told twice, in two orders.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) histories: u64,
+    /// Records of each.
+    #[arg(long, default_value_t = 20, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+    pub(crate) records: usize,
+    /// Epochs that they come in.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(crate) epochs: u64,
+    /// The same seed gives the same histories.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Threads of the dataflow.
+    #[arg(long, default_value_t = 2, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
+    pub(crate) workers: usize,
 }
 
 /// `ajatus eval recall`.
@@ -643,6 +726,12 @@ pub(crate) struct EvalRecallArgs {
     /// Also write every question's ranking to this file, one JSON document a line.
     #[arg(long, value_name = "FILE")]
     pub(crate) rankings: Option<PathBuf>,
+    /// Rank without the signal of this name; may be given several times (`ajatus memory search --explain` shows the names).
+    #[arg(long = "without", value_name = "SIGNAL")]
+    pub(crate) without: Vec<String>,
+    /// Also rank once without each signal, to see what each is worth.
+    #[arg(long)]
+    pub(crate) ablation: bool,
 }
 
 /// `ajatus bench …`.
@@ -657,6 +746,9 @@ pub(crate) enum BenchCommand {
         /// Turns already in the memory when the writes begin.
         #[arg(long, default_value_t = 500)]
         history: u32,
+        /// Writes a second, begun on time whether or not those before are in; 0: one after the other.
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+        rate: u32,
     },
     /// Vectors a second and their latency over sizes of batches; finds the best setting for this machine and writes a report.
     Embed(BenchEmbedArgs),

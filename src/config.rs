@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) chat: Chat,
     /// The in-memory index.
     pub(crate) index: Index,
+    /// The columnar copy of the memories.
+    pub(crate) memory: Memory,
     /// The Arroyo cluster that pipelines are deployed to.
     pub(crate) arroyo: Arroyo,
     /// Batches of texts for the embedding model.
@@ -230,6 +232,16 @@ pub(crate) struct Index {
     pub(crate) max_mib: usize,
 }
 
+/// The columnar copy of the memories.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Memory {
+    /// Whether `lance/memories` in the data folder is kept (docs/lance.md). Default true.
+    pub(crate) lance: bool,
+    /// Minutes after which it is tidied up and compared with Postgres, if something came. Default 15, 1 to 10080.
+    pub(crate) lance_tidy_min: u64,
+}
+
 /// How an Arroyo cluster is talked to; its address stands on the command line.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -270,6 +282,7 @@ impl Default for Config {
             pipeline: Pipeline::default(),
             chat: Chat::default(),
             index: Index::default(),
+            memory: Memory::default(),
             arroyo: Arroyo::default(),
             batch: Batch::default(),
             core: Core::default(),
@@ -364,6 +377,12 @@ impl Default for Index {
     }
 }
 
+impl Default for Memory {
+    fn default() -> Self {
+        Self { lance: true, lance_tidy_min: 15 }
+    }
+}
+
 /// Variables of the environment that matter, read once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
@@ -377,6 +396,7 @@ pub(crate) struct Environment {
     ollama: Option<String>,
     ollama_model: [Option<String>; 2],
     core_key: Option<String>,
+    lance_threads: Option<String>,
     /// Log filter, as `RUST_LOG` has it.
     pub(crate) log_filter: Option<String>,
 }
@@ -397,6 +417,7 @@ impl Environment {
             ollama: text("OLLAMA_URL"),
             ollama_model: [text("OLLAMA_MODEL"), text("OLLAMA_EMBEDDING_MODEL")],
             core_key: text("CORE_API_KEY"),
+            lance_threads: text("LANCE_IO_THREADS"),
             log_filter: text("RUST_LOG"),
         }
     }
@@ -428,6 +449,9 @@ impl Config {
         }
         if let Some(token) = &environment.arroyo_token {
             config.arroyo.token = Some(token.clone());
+        }
+        if environment.lance_threads.as_deref().is_some_and(|threads| threads.trim() == "1") {
+            return Err(Ended::new(Exit::Usage, "LANCE_IO_THREADS is 1, with which the Lance library hangs; leave it unset, or give it 2 or more"));
         }
         config.take_servers(environment)?;
         config.check()?;
@@ -500,6 +524,7 @@ impl Config {
         within("chat.memories", self.chat.memories, 0, 50)?;
         within("chat.temperature", self.chat.temperature, 0.0, 2.0)?;
         within("index.max_mib", self.index.max_mib, 16, 1_000_000)?;
+        within("memory.lance_tidy_min", self.memory.lance_tidy_min, 1, 10_080)?;
         within("arroyo.request_s", self.arroyo.request_s, 1, 3600)?;
         within("arroyo.deadline_s", self.arroyo.deadline_s, 1, 86_400)?;
         within("arroyo.poll_ms", self.arroyo.poll_ms, 1, 60_000)?;

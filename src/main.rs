@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, UserCommand};
+use crate::cli::{Cli, Command, MemoryCommand, UserCommand};
 use crate::config::{Config, Environment};
 use crate::exit::{Ended, Exit};
 use crate::output::{Out, Printer};
@@ -83,6 +83,8 @@ async fn dispatch(cli: &mut Cli, environment: &Environment, out: &Out) -> anyhow
     prepare(&mut command)?;
     let own_process = match &command {
         Command::Up(_) | Command::Core { .. } | Command::Extract(_) | Command::Eval { .. } | Command::Bench { .. } | Command::Model { .. } => true,
+        Command::Memory { command: MemoryCommand::ProveForgotten(_) } => true,
+        Command::Forget { command } => command::forget_stands_alone(command),
         // Only what uses the log or the database runs where they are open.
         Command::Pipeline { command } => command::pipeline_stands_alone(command),
         _ => false,
@@ -98,6 +100,7 @@ fn prepare(command: &mut Command) -> anyhow::Result<()> {
     match command {
         Command::Import(args) => args.file = std::path::absolute(&args.file)?,
         Command::Data { command } => command::prepare_data(command)?,
+        Command::Forget { command } => command::prepare_forget(command)?,
         Command::Pipeline { command } => command::prepare_pipeline(command)?,
         Command::User { command: UserCommand::Add { password_stdin: true, password, .. } }
         | Command::User { command: UserCommand::Password { password, .. } } => {
@@ -127,7 +130,8 @@ fn check_processor() -> Result<(), String> {
 
 fn init_logs(environment: &Environment, cli: &Cli) {
     use tracing_subscriber::EnvFilter;
-    let default = if matches!(cli.command, Command::Up(_) | Command::Core { .. }) { "info" } else { "warn" };
+    // Lance tells of every read.
+    let default = if matches!(cli.command, Command::Up(_) | Command::Core { .. }) { "info,lance=warn" } else { "warn" };
     let filter = environment.log_filter.clone().unwrap_or_else(|| default.to_owned());
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(default));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

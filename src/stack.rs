@@ -5,6 +5,8 @@
 //! Not promised: that every part is there: a command opens what it needs, and asking for another is our bug.
 
 mod catch_up;
+mod columns;
+mod keeper;
 mod lance;
 mod machine;
 mod models;
@@ -23,12 +25,14 @@ use ajatus_memory::postgres::Postgres;
 use ajatus_memory::server::PrivatePostgres;
 use ajatus_pipelines::{Busy, Status};
 use ajatus_serving::follow::Follower;
+use ajatus_serving::forget::Forgetter;
 use ajatus_serving::recall::Recall;
 use ajatus_serving::reply::{Replier, ReplyConfig, ReplyParts};
 use ajatus_serving::{ServeConfig, SystemClock};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub(crate) use columns::{Columns, row as column_row};
 pub(crate) use lance::columnar;
 pub(crate) use models::served;
 pub(crate) use report::metrics;
@@ -144,6 +148,8 @@ pub(crate) struct Stack {
     index: Option<Arc<Index>>,
     follower: Option<Follower>,
     replier: Option<Replier>,
+    forgetter: Option<Arc<Forgetter>>,
+    columns: Option<Arc<Columns>>,
 }
 
 /// The log, with the kind kept for reports.
@@ -180,6 +186,8 @@ impl Stack {
             index: None,
             follower: None,
             replier: None,
+            forgetter: None,
+            columns: None,
         };
         match stack.open_parts(needs, out).await {
             Ok(()) => Ok(stack),
@@ -210,12 +218,16 @@ impl Stack {
         }
         if needs.pipeline {
             self.start_pipeline().await?;
+            self.keep_columns()?;
         }
         if needs.index {
             self.follow().await?;
         }
         if needs.index && needs.generator {
             self.replier = Some(self.new_replier());
+        }
+        if needs.index && needs.pipeline {
+            self.forgetter = Some(self.new_forgetter());
         }
         Ok(())
     }
@@ -270,7 +282,12 @@ impl Stack {
         database.migrate().await.map_err(|error| unavailable(&error))?;
         let root = RootKey::load_or_create(&self.config.data.join("root.key"))
             .map_err(|error| Ended::new(Exit::Unusable, error.to_string()))?;
-        self.keys = Some(KeyRing::new(root, database.clone()));
+        let keys = KeyRing::new(root, database.clone());
+        if keys.root_replaces() {
+            // A crash came between: nothing is asked of two root keys.
+            keys.replace_root(&self.config.data.join("root.key")).await.map_err(|error| Ended::new(Exit::Unusable, error.to_string()))?;
+        }
+        self.keys = Some(keys);
         self.database = Some(database);
         Ok(())
     }
@@ -292,6 +309,23 @@ impl Stack {
         };
         let running = ajatus_pipelines::start(config, parts).await;
         self.pipeline = Some(running.map_err(|error| Ended::new(Exit::Unavailable, error.to_string()))?);
+        Ok(())
+    }
+
+    /// Keeps the columnar copy, unless the configuration says not to.
+    fn keep_columns(&mut self) -> anyhow::Result<()> {
+        if !self.config.memory.lance {
+            return Ok(());
+        }
+        self.columns = Some(Columns::start(columns::ColumnsParts {
+            log: self.log(),
+            db: self.database().clone(),
+            keys: self.keys().clone(),
+            path: self.config.data.join("lance/memories"),
+            dimension: self.embedder(Class::Batch).dimension(),
+            care: ajatus_lance::Care::default(),
+            tidy: Duration::from_secs(self.config.memory.lance_tidy_min * 60),
+        })?);
         Ok(())
     }
 
@@ -346,6 +380,7 @@ impl Stack {
             keys: self.keys().clone(),
             recall: self.recall(),
             replier: self.replier().clone(),
+            forgetter: Arc::clone(self.forgetter()),
             clock: Arc::new(SystemClock),
             probe: Arc::new(move || vec![("pipeline", status.borrow().failure.clone().map_or(Ok(()), Err))]),
             metrics: Arc::new(move || metrics.render()),
@@ -355,6 +390,9 @@ impl Stack {
     }
 
     async fn close_parts(&mut self) -> anyhow::Result<()> {
+        if let Some(forgetter) = self.forgetter.take() {
+            forgetter.close().await;
+        }
         if let Some(replier) = self.replier.take() {
             replier.close().await;
         }
@@ -367,6 +405,9 @@ impl Stack {
             && let Err(error) = pipeline.stop().await
         {
             first.get_or_insert(anyhow::Error::from(error));
+        }
+        if let Some(columns) = self.columns.take() {
+            columns.stop().await;
         }
         self.watching.shutdown().await;
         self.generator = None;
@@ -431,6 +472,11 @@ impl Stack {
     /// The in-memory index.
     pub(crate) fn index(&self) -> &Arc<Index> {
         self.index.as_ref().expect("the command opened the index")
+    }
+
+    /// The columnar copy of the memories; `None` if it is not kept.
+    pub(crate) fn columns(&self) -> Option<&Arc<Columns>> {
+        self.columns.as_ref()
     }
 
     /// The chat model, for work that nobody waits for.

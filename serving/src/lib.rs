@@ -4,6 +4,9 @@
 //! - [`recall`]: finds the turns a question is about.
 //! - [`reply`]: a reply as a job that outlives its connection.
 //! - [`core`]: the models alone, as OpenAI's API has it.
+//! - [`edits`]: what users change of their profile.
+//! - [`forget`]: forgetting, to the last byte, with a receipt.
+//! - [`rekey`]: replaces a user's data key.
 //! - [`auth`]: passwords, access tokens, refresh tokens.
 //!
 //! Holds always: yes is said to a message only when it is durable on the log; a user sees only what is theirs; every error is a
@@ -16,10 +19,13 @@ mod body;
 mod clock;
 mod connections;
 pub mod core;
+pub mod edits;
 pub mod follow;
+pub mod forget;
 mod numbers;
 mod problem;
 pub mod recall;
+pub mod rekey;
 pub mod reply;
 mod request;
 mod routes;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::auth::PasswordError;
+use crate::forget::ForgetError;
 use crate::request::current_id;
 
 /// What went wrong, for a program (`code`) and for a person (`detail`).
@@ -162,6 +163,25 @@ impl From<IndexError> for Problem {
         match error {
             IndexError::Store(error) => error.into(),
             error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ForgetError> for Problem {
+    fn from(error: ForgetError) -> Self {
+        match error {
+            ForgetError::Scope(error) => Self::invalid("invalid_scope", error.to_string()),
+            error @ ForgetError::Unseen { .. } => Self::new(StatusCode::PRECONDITION_REQUIRED, "preview_first", format!("{error} as `seen`")),
+            error @ ForgetError::Changed => Self::new(StatusCode::CONFLICT, "preview_changed", error.to_string()),
+            error @ ForgetError::Busy => Self { retry_after: Some(5), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "forgetting_already", error.to_string()) },
+            ForgetError::NoAccount(_) => Self::not_found("account"),
+            error @ (ForgetError::Late(_) | ForgetError::Ended(_)) => {
+                tracing::warn!(%error, "a forgetting is not done yet");
+                Self::unavailable("what is to be forgotten is noted, but the views are behind; ask again to finish")
+            }
+            ForgetError::Log(error) => error.into(),
+            ForgetError::Store(error) => error.into(),
+            ForgetError::Key(error) => error.into(),
         }
     }
 }

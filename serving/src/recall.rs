@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ajatus_events::UserId;
 use ajatus_inference::{Embedder, InferenceError, Party};
 use ajatus_memory::index::{Index, IndexError, SearchResult};
+use ajatus_memory::profile::AsOf;
 use ajatus_memory::retrieve::SearchOptions;
 
 /// Why nothing could be found.
@@ -38,14 +39,38 @@ impl Recall {
         &self.index
     }
 
-    /// The user's turns, best first.
+    /// The user's turns, best first. Where the model cannot be asked, by words alone: the evidence then has no cosine.
     ///
     /// # Errors
     /// [`RecallError`]; trying again may help.
     pub async fn search(&self, user: UserId, question: &str, options: &SearchOptions) -> Result<SearchResult, RecallError> {
         let query = self.index.prepare(user, question).await?;
-        let mut answers = self.embedder.embed_for(vec![(Party(user.0.as_u128()), query.dense_text().to_owned())]).await?;
-        let vector = answers.pop().unwrap_or_else(|| Err(InferenceError::Backend { reason: "no answer".to_owned() }))?;
+        let vector = self.vector(user, query.dense_text()).await?;
         Ok(self.index.search(&query, &vector, options).await?)
+    }
+
+    /// The same over the turns as they were, without what was forgotten since.
+    ///
+    /// # Errors
+    /// As [`Recall::search`].
+    pub async fn search_past(&self, user: UserId, question: &str, as_of: AsOf, options: &SearchOptions) -> Result<SearchResult, RecallError> {
+        let mut past = self.index.past(user, as_of).await?;
+        let query = past.prepare(question);
+        let vector = self.vector(user, query.dense_text()).await?;
+        Ok(past.search(&query, &vector, options))
+    }
+
+    async fn vector(&self, user: UserId, text: &str) -> Result<Vec<f32>, RecallError> {
+        let answered = self.embedder.embed_for(vec![(Party(user.0.as_u128()), text.to_owned())]).await;
+        let one = answered.and_then(|mut answers| answers.pop().unwrap_or_else(|| Err(InferenceError::Backend { reason: "no answer".to_owned() })));
+        match one {
+            Ok(vector) => Ok(vector),
+            Err(error) if error.may_pass() => {
+                tracing::warn!(%error, "a question could not be embedded; it is searched by words alone");
+                metrics::counter!("recall_without_model_total").increment(1);
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -23,6 +23,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::auth::{Limiter, Passwords, Tokens};
 use crate::clock::Clock;
 use crate::connections;
+use crate::forget::Forgetter;
 use crate::problem::Problem;
 use crate::recall::Recall;
 use crate::reply::Replier;
@@ -65,6 +66,8 @@ pub struct Parts {
     pub recall: Recall,
     /// Makes replies.
     pub replier: Replier,
+    /// Forgets.
+    pub forgetter: Arc<Forgetter>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Parts that only the caller knows of, for readiness.
@@ -80,6 +83,7 @@ pub struct Services {
     pub(crate) keys: KeyRing,
     pub(crate) recall: Recall,
     pub(crate) replier: Replier,
+    pub(crate) forgetter: Arc<Forgetter>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) probe: Probe,
     pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -163,6 +167,7 @@ pub(crate) fn router(config: ServeConfig, parts: Parts) -> Result<Router, ServeE
         keys: parts.keys,
         recall: parts.recall,
         replier: parts.replier,
+        forgetter: parts.forgetter,
         clock: parts.clock,
         probe: parts.probe,
         metrics: parts.metrics,

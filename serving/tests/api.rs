@@ -4,6 +4,8 @@
 mod consent;
 #[path = "api/following.rs"]
 mod following;
+#[path = "api/forgetting.rs"]
+mod forgetting;
 #[path = "api/hostile.rs"]
 mod hostile;
 #[path = "api/replies.rs"]
@@ -263,15 +265,16 @@ async fn every_route_refuses_strangers_other_users_and_garbage_with_a_problem() 
             checked += 1;
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
             let filled = path.replace("{id}", &conversation).replace("{message_id}", &conversation);
-            let body = matches!(method, Method::POST | Method::PATCH).then(|| json!({ "text": "hei", "title": "x" }));
+            let takes_body = matches!(method, Method::POST | Method::PATCH) || method == Method::PUT && path.contains("{message_id}");
+            let body = takes_body.then(|| json!({ "text": "hei", "title": "x" }));
             let (status, problem) = world.call(method.clone(), &filled, None, body.clone()).await;
             assert_eq!((status, problem["code"].as_str()), (StatusCode::UNAUTHORIZED, Some("unauthorized")), "{method} {path}");
             if path.contains("{id}") {
-                let only = if path.ends_with("messages") { json!({ "text": "hei" }) } else { json!({ "title": "x" }) };
+                let only = if path.contains("messages") { json!({ "text": "hei" }) } else { json!({ "title": "x" }) };
                 let (status, _) = world.call(method.clone(), &filled, Some(&other), body.map(|_| only)).await;
                 assert_eq!(status, StatusCode::NOT_FOUND, "{method} {path} for another user");
                 let bad = path.replace("{id}", "no-id").replace("{message_id}", "no-id");
-                let body = matches!(method, Method::POST | Method::PATCH).then(|| json!({ "text": "hei" }));
+                let body = takes_body.then(|| json!({ "text": "hei" }));
                 let (status, problem) = world.call(method.clone(), &bad, Some(&mine), body).await;
                 assert_eq!((status.as_u16() / 100, problem["status"].as_u64()), (4, Some(u64::from(status.as_u16()))), "{method} {bad}");
             }

@@ -14,6 +14,31 @@ pub(crate) enum DataCommand {
     TrainingSet(TrainingSetArgs),
     /// Say which training sets were taken: when, by whom, what for, how much.
     TrainingExports,
+    /// Write everything of a user, opened from its seal, with where each fact comes from: as JSONL, which `restore` reads, and as Parquet.
+    Takeout(TakeoutArgs),
+    /// Read what `takeout` wrote into an account, and compare what becomes of it with what was written.
+    Restore(RestoreArgs),
+}
+
+/// `ajatus data takeout`.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct TakeoutArgs {
+    /// Whose.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
+    /// Folder for the files; it is made, and must be empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// `ajatus data restore`.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(crate) struct RestoreArgs {
+    /// Folder that `takeout` wrote.
+    pub(crate) folder: PathBuf,
+    /// Into whose account; it is made if there is none.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
 }
 
 /// `ajatus data training-set`.

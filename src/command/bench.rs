@@ -20,7 +20,7 @@ use crate::output::Out;
 /// Runs a bench, in this process and on data of its own.
 pub(crate) async fn run(config: &Config, command: BenchCommand, out: &Out) -> anyhow::Result<Exit> {
     match command {
-        BenchCommand::Freshness { writes, history } => freshness::freshness(config, writes, history, out).await,
+        BenchCommand::Freshness { writes, history, rate } => freshness::freshness(config, freshness::Load { writes, history, rate }, out).await,
         BenchCommand::Embed(args) => embed::run(config, &args, out).await,
         BenchCommand::Generate(args) => generate::run(config, &args, out).await,
     }

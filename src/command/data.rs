@@ -6,6 +6,7 @@
 
 mod conversations;
 mod files;
+mod takeout;
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,12 @@ pub(crate) fn prepare(command: &mut DataCommand) -> anyhow::Result<()> {
         args.system = args.system.as_ref().map(std::path::absolute).transpose()?;
         args.by = account();
     }
+    if let DataCommand::Takeout(args) = command {
+        args.out = std::path::absolute(&args.out)?;
+    }
+    if let DataCommand::Restore(args) = command {
+        args.folder = std::path::absolute(&args.folder)?;
+    }
     Ok(())
 }
 
@@ -52,6 +59,8 @@ fn account() -> String {
 pub(crate) async fn run(stack: &Stack, command: &DataCommand, out: &Out) -> anyhow::Result<Exit> {
     match command {
         DataCommand::TrainingSet(args) => training_set(stack, args, out).await,
+        DataCommand::Takeout(args) => takeout::write(stack, args, out).await,
+        DataCommand::Restore(args) => takeout::restore(stack, args, out).await,
         DataCommand::TrainingExports => {
             for line in stack.database().training_exports().await? {
                 if out.json() {

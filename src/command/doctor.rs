@@ -110,6 +110,13 @@ async fn parts(stack: &Stack) -> Vec<Check> {
         Ok(found) => green("pipeline", found),
         Err(error) => red("pipeline", format!("{error:#}"), "see the log; `ajatus up` again goes on from the ledger"),
     });
+    if let Some(columns) = stack.columns() {
+        let report = async { columns.writer().await?.report().await };
+        checks.push(match report.await {
+            Ok(found) => green("memories in Lance", found),
+            Err(error) => red("memories in Lance", format!("{error:#}"), "`ajatus memory verify --repair` makes them anew from Postgres"),
+        });
+    }
     checks
 }
 

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
 use ajatus_events::{InteractionId, UserId};
-use ajatus_memory::retrieve::SearchOptions;
+use ajatus_inference::Party;
+use ajatus_memory::retrieve::{PreparedQuery, SearchOptions, Signal, Signals};
 use chrono::{Offset as _, Utc};
 use serde::Serialize;
 use serde_json::json;
@@ -66,6 +67,12 @@ pub(crate) async fn recall(config: &Config, args: &EvalRecallArgs, out: &Out) ->
     if !args.conversations.is_empty() {
         asked.retain(|question| args.conversations.contains(&question.conversation));
     }
+    let mut signals = Signals::ALL;
+    for name in &args.without {
+        // In one form with a set's own: the message names the signals there are.
+        let without: Signals = format!("-{name}").parse().map_err(|unknown| Ended::new(Exit::Usage, format!("--without: {unknown}")))?;
+        signals = Signal::all().filter(|signal| !without.contains(*signal)).fold(signals, Signals::without);
+    }
     if asked.is_empty() {
         return Err(Ended::new(Exit::Unusable, "no question of the file names a turn that exists"));
     }
@@ -79,7 +86,7 @@ pub(crate) async fn recall(config: &Config, args: &EvalRecallArgs, out: &Out) ->
     let _lock = control::DataLock::take(&scratch.folder)?;
     let stack = Stack::open(config.scratch(&scratch.folder), Needs::pipeline_and_recall(), out).await?;
     let ended = tokio::select! {
-        ended = evaluate(&stack, &asked, args, out) => ended,
+        ended = evaluate(&stack, &asked, args, signals, out) => ended,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
     };
     let closed = Stack::close(std::sync::Arc::new(stack)).await;
@@ -93,7 +100,16 @@ struct Scratch {
     _temporary: Option<crate::stack::Temporary>,
 }
 
-async fn evaluate(stack: &Stack, asked: &[Question], args: &EvalRecallArgs, out: &Out) -> anyhow::Result<Exit> {
+/// A question, ready to be ranked as often as need be.
+struct Ready<'a> {
+    asked: &'a Question,
+    evidence: HashSet<InteractionId>,
+    query: PreparedQuery,
+    vector: Vec<f32>,
+    embed_ms: f64,
+}
+
+async fn evaluate(stack: &Stack, asked: &[Question], args: &EvalRecallArgs, signals: Signals, out: &Out) -> anyhow::Result<Exit> {
     let contents = read(&args.locomo, Format::Locomo, Clues { date_order: None, zone: Utc.fix() })?;
     let mut names: Vec<&str> = asked.iter().map(|question| question.conversation.as_str()).collect();
     names.dedup();
@@ -124,73 +140,137 @@ async fn evaluate(stack: &Stack, asked: &[Question], args: &EvalRecallArgs, out:
         owners.insert(name, (user, import_args));
     }
 
-    let mut all = Scores::default();
-    let mut categories: BTreeMap<&'static str, Scores> = BTreeMap::new();
-    let mut conversations: BTreeMap<&str, Scores> = BTreeMap::new();
-    let mut search_ms = Vec::new();
-    let mut rankings = Vec::new();
-    let options = SearchOptions { limit: DEPTH, ..SearchOptions::default() };
+    let embedder = stack.batch_embedder();
+    let mut ready = Vec::with_capacity(asked.len());
     for (done, question) in asked.iter().enumerate() {
         let Some((user, import_args)) = owners.get(question.conversation.as_str()) else { continue };
         let clock = Instant::now();
-        let result = stack.recall().search(*user, &question.question, &options).await?;
-        search_ms.push(clock.elapsed().as_secs_f64() * 1e3);
-        let ranking: Vec<InteractionId> = result.hits.iter().map(|hit| hit.memory.id).collect();
+        let query = stack.index().prepare(*user, &question.question).await?;
+        let party = Party(user.0.as_u128());
+        let vector = embedder.embed_for(vec![(party, query.dense_text().to_owned())]).await?.pop().transpose()?.unwrap_or_default();
+        let embed_ms = clock.elapsed().as_secs_f64() * 1e3;
         let id = |turn: &String| import::imported_id(*user, import_args, &question.conversation, turn);
-        let evidence: HashSet<InteractionId> = question.evidence.iter().map(id).collect();
-        let top = result.hits.first().and_then(|hit| hit.memory.body.source.as_ref());
-        let hit = top.is_some_and(|top| question.evidence.iter().any(|turn| session(turn) == session(&top.turn)));
-        all.add(&evidence, &ranking, hit);
-        categories.entry(category(question.category)).or_default().add(&evidence, &ranking, hit);
-        conversations.entry(question.conversation.as_str()).or_default().add(&evidence, &ranking, hit);
-        if args.rankings.is_some() {
-            let turns: Vec<_> = result.hits.iter().filter_map(|hit| Some(hit.memory.body.source.as_ref()?.turn.clone())).collect();
-            rankings.push(json!({
-                "conversation": question.conversation, "index": question.index, "question": question.question,
-                "category": category(question.category), "evidence": question.evidence, "ranking": turns,
-            }));
-        }
+        let evidence = question.evidence.iter().map(id).collect();
+        ready.push(Ready { asked: question, evidence, query, vector, embed_ms });
         out.progress("questions", done as u64 + 1, asked.len() as u64);
     }
+    let whole = ranked(stack, &ready, signals, args.rankings.is_some()).await?;
     if let Some(path) = &args.rankings {
-        let lines: Vec<String> = rankings.iter().map(ToString::to_string).collect();
-        std::fs::write(path, lines.join("\n") + "\n")?;
+        std::fs::write(path, whole.rankings.join("\n") + "\n")?;
     }
+    let mut ablation = Vec::new();
+    if args.ablation {
+        let left: Vec<Signal> = Signal::all().filter(|signal| signals.contains(*signal)).collect();
+        for (done, signal) in left.iter().enumerate() {
+            ablation.push((signal.name(), ranked(stack, &ready, signals.without(*signal), false).await?));
+            out.progress("signals", done as u64 + 1, left.len() as u64);
+        }
+    }
+    let embed_ms: Vec<f64> = ready.iter().map(|ready| ready.embed_ms).collect();
+    report(stack, &whole, &ablation, (turns as u64, import_seconds), embed_ms, out).await?;
+    Ok(Exit::Done)
+}
 
-    let (all, turns) = (all.mean(), turns as u64);
-    let categories: BTreeMap<_, _> = categories.into_iter().map(|(name, scores)| (name, scores.mean())).collect();
-    let conversations: BTreeMap<_, _> = conversations.into_iter().map(|(name, scores)| (name, scores.mean())).collect();
-    search_ms.sort_by(f64::total_cmp);
-    let percentile = |share: f64| crate::stack::percentile(&search_ms, share);
+/// All questions, ranked once.
+#[derive(Default)]
+struct Outcome<'a> {
+    all: Scores,
+    categories: BTreeMap<&'static str, Scores>,
+    conversations: BTreeMap<&'a str, Scores>,
+    rank_ms: Vec<f64>,
+    rankings: Vec<String>,
+}
+
+async fn ranked<'a>(stack: &Stack, ready: &[Ready<'a>], signals: Signals, rankings: bool) -> anyhow::Result<Outcome<'a>> {
+    let options = SearchOptions { limit: DEPTH, signals, ..SearchOptions::default() };
+    let mut outcome = Outcome::default();
+    for Ready { asked, evidence, query, vector, .. } in ready {
+        let clock = Instant::now();
+        let hits = stack.index().search(query, vector, &options).await?.hits;
+        outcome.rank_ms.push(clock.elapsed().as_secs_f64() * 1e3);
+        let ranking: Vec<InteractionId> = hits.iter().map(|hit| hit.memory.id).collect();
+        let top = hits.first().and_then(|hit| hit.memory.body.source.as_ref());
+        let hit = top.is_some_and(|top| asked.evidence.iter().any(|turn| session(turn) == session(&top.turn)));
+        outcome.all.add(evidence, &ranking, hit);
+        outcome.categories.entry(category(asked.category)).or_default().add(evidence, &ranking, hit);
+        outcome.conversations.entry(asked.conversation.as_str()).or_default().add(evidence, &ranking, hit);
+        if rankings {
+            let turns: Vec<_> = hits.iter().filter_map(|hit| Some(hit.memory.body.source.as_ref()?.turn.clone())).collect();
+            let line = json!({
+                "conversation": asked.conversation, "index": asked.index, "question": asked.question,
+                "category": category(asked.category), "evidence": asked.evidence, "ranking": turns,
+            });
+            outcome.rankings.push(line.to_string());
+        }
+    }
+    outcome.all = outcome.all.mean();
+    outcome.categories = outcome.categories.into_iter().map(|(name, scores)| (name, scores.mean())).collect();
+    outcome.conversations = outcome.conversations.into_iter().map(|(name, scores)| (name, scores.mean())).collect();
+    Ok(outcome)
+}
+
+async fn report(
+    stack: &Stack,
+    whole: &Outcome<'_>,
+    ablation: &[(&'static str, Outcome<'_>)],
+    (turns, import_seconds): (u64, f64),
+    embed_ms: Vec<f64>,
+    out: &Out,
+) -> anyhow::Result<()> {
+    let mut search_ms: Vec<f64> = embed_ms.iter().zip(&whole.rank_ms).map(|(embed, rank)| embed + rank).collect();
+    let mut rank_ms = whole.rank_ms.clone();
+    for times in [&mut search_ms, &mut rank_ms] {
+        times.sort_by(f64::total_cmp);
+    }
+    let percentile = |times: &[f64], share: f64| crate::stack::percentile(times, share);
     if out.json() {
-        out.document(&json!({
+        let without: BTreeMap<_, _> = ablation
+            .iter()
+            .map(|(name, outcome)| (*name, json!({ "overall": outcome.all, "categories": outcome.categories, "conversations": outcome.conversations })))
+            .collect();
+        let mut document = json!({
             "turns": turns,
             "import_seconds": import_seconds,
-            "overall": all,
-            "categories": categories,
-            "conversations": conversations,
-            "search_ms": { "p50": percentile(0.50), "p99": percentile(0.99), "what": "question embedding included" },
+            "overall": whole.all,
+            "categories": whole.categories,
+            "conversations": whole.conversations,
+            "search_ms": { "p50": percentile(&search_ms, 0.50), "p99": percentile(&search_ms, 0.99), "what": "question embedding included" },
+            "rank_ms": { "p50": percentile(&rank_ms, 0.50), "p99": percentile(&rank_ms, 0.99), "what": "without the question's embedding" },
             "embedding_model": stack.embedding_model(),
-        }))
-        .await?;
-        return Ok(Exit::Done);
+        });
+        if !ablation.is_empty() {
+            document["without"] = json!(without);
+        }
+        out.document(&document).await?;
+        return Ok(());
     }
-    out.line(format!("{:14} {:>9} {:>9} {:>10} {:>10} {:>14}", "", "questions", "recall@5", "recall@10", "recall@20", "session hit@1")).await;
-    let rows = std::iter::once(("overall", &all)).chain(categories.iter().map(|(name, scores)| (*name, scores)));
-    for (name, scores) in rows {
-        out.line(format!(
-            "{name:14} {:>9} {:>9.1} {:>10.1} {:>10.1} {:>14.1}",
+    let row = |name: &str, scores: &Scores| {
+        format!(
+            "{name:16} {:>9} {:>9.1} {:>10.1} {:>10.1} {:>14.1}",
             scores.questions, scores.recall_5, scores.recall_10, scores.recall_20, scores.session_hit_1
-        ))
-        .await;
+        )
+    };
+    let head = |what: &str| format!("{what:16} {:>9} {:>9} {:>10} {:>10} {:>14}", "questions", "recall@5", "recall@10", "recall@20", "session hit@1");
+    out.line(head("")).await;
+    for (name, scores) in std::iter::once(("overall", &whole.all)).chain(whole.categories.iter().map(|(name, scores)| (*name, scores))) {
+        out.line(row(name, scores)).await;
+    }
+    if !ablation.is_empty() {
+        out.line(format!("\n{} {:>20}", head("without"), "multi-hop r@10")).await;
+        for (name, outcome) in ablation {
+            let hops = outcome.categories.get("multi-hop").map(|scores| format!("{:>20.1}", scores.recall_10)).unwrap_or_default();
+            out.line(format!("{} {hops}", row(name, &outcome.all))).await;
+        }
     }
     out.line(format!(
-        "{turns} turns imported in {import_seconds:.1} s; a search takes {:.1} ms (p50), {:.1} ms (p99), the question's embedding included",
-        percentile(0.50),
-        percentile(0.99)
+        "{turns} turns imported in {import_seconds:.1} s; a search takes {:.1} ms (p50), {:.1} ms (p99), the question's embedding included; {:.1} ms, {:.1} ms without",
+        percentile(&search_ms, 0.50),
+        percentile(&search_ms, 0.99),
+        percentile(&rank_ms, 0.50),
+        percentile(&rank_ms, 0.99)
     ))
     .await;
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// `D3` of `D3:11`.

@@ -161,7 +161,9 @@ pub(crate) async fn import(
         let batch: Vec<Record> = batches.by_ref().take(BATCH).collect();
         let sent = batch.len() as u64;
         let clock = Instant::now();
+        let writing = stack.keys().writing().await;
         let offsets = log.append(topic::INTERACTIONS, partition, batch).await?;
+        drop(writing);
         appending += clock.elapsed();
         done += sent;
         last = offsets.last().copied();
@@ -201,6 +203,7 @@ fn interaction(user: UserId, conversation: ConversationId, turn: &Turn, args: &I
             conversation: turn.conversation.clone(),
             turn: turn.turn.clone(),
         }),
+        ..Body::default()
     };
     let interaction = Interaction {
         id: turn_id(conversation, turn),

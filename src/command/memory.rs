@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use ajatus_events::Receipt;
 use ajatus_memory::index::SearchResult;
-use ajatus_memory::retrieve::{Hit, SearchOptions};
+use ajatus_memory::retrieve::{Hit, SearchOptions, Signals, TimeUse, UnknownSignal};
 use ajatus_serving::reply::UsedMemory;
 use serde_json::json;
 
-use crate::cli::MemorySearchArgs;
+use crate::cli::{MemorySearchArgs, TimeWord};
 use crate::exit::{Ended, Exit};
 use crate::output::Out;
 use crate::stack::Stack;
@@ -25,14 +25,39 @@ pub(crate) async fn search(stack: &Stack, args: &MemorySearchArgs, out: &Out) ->
             Ended::new(Exit::Unavailable, format!("{behind}; the write is on the log, ask again in a moment"))
         })?;
     }
-    let options = SearchOptions { limit: usize::from(args.limit), explain: args.explain, ..SearchOptions::default() };
-    let result = stack.recall().search(user, &args.question, &options).await?;
+    let usage = |what: String| Ended::new(Exit::Usage, what);
+    for (name, share) in [("--diversity", args.diversity), ("--min-evidence", Some(args.min_evidence))] {
+        if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
+            return Err(usage(format!("{name} is {share}, but it must be 0 to 1")));
+        }
+    }
+    let options = SearchOptions {
+        limit: usize::from(args.limit),
+        explain: args.explain,
+        signals: args.signals.as_deref().map_or(Ok(Signals::ALL), str::parse).map_err(|error: UnknownSignal| usage(format!("--signals: {error}")))?,
+        time: match args.time {
+            TimeWord::Ignore => TimeUse::Ignore,
+            TimeWord::Prefer => TimeUse::Prefer,
+            TimeWord::Only => TimeUse::Only,
+        },
+        now: Some(chrono::Utc::now()),
+        diversity: args.diversity,
+        token_budget: args.token_budget,
+        min_score: args.min_evidence,
+    };
+    let result = match args.as_of.as_deref().map(super::profile::as_of).transpose()? {
+        Some(past) => stack.recall().search_past(user, &args.question, past, &options).await?,
+        None => stack.recall().search(user, &args.question, &options).await?,
+    };
     if out.json() {
         out.document(&document(&result)).await?;
         return Ok(Exit::Done);
     }
     if result.hits.is_empty() {
         out.line(format!("{} has no memories yet; `ajatus import` brings some in", args.user)).await;
+    }
+    if !result.confident && !result.hits.is_empty() {
+        out.line("little speaks for any of these; the nearest:".to_owned()).await;
     }
     for (rank, hit) in result.hits.iter().enumerate() {
         out.line(describe(rank + 1, hit)).await;
@@ -97,6 +122,8 @@ pub(crate) fn hit_document(hit: &Hit) -> serde_json::Value {
 fn document(result: &SearchResult) -> serde_json::Value {
     json!({
         "as_of": { "epoch": result.epoch },
+        "confident": result.confident,
+        "evidence": { "cosine": result.evidence.cosine, "coverage": result.evidence.coverage, "total": result.evidence.total },
         "hits": result.hits.iter().map(hit_document).collect::<Vec<_>>(),
     })
 }

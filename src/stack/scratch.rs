@@ -40,6 +40,8 @@ impl Config {
         config.data = folder.to_path_buf();
         config.log.kafka = None;
         config.postgres.url = None;
+        // What is measured there is not this copy.
+        config.memory.lance = false;
         config
     }
 }

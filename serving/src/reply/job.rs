@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ajatus_events::{ConversationId, InteractionId, Role};
+use ajatus_events::{Body, ConversationId, InteractionId, Role};
 use ajatus_inference::prompt::{Prompt, PromptInput, PromptMemory};
 use ajatus_inference::{ChatMessage, ChatRole, GenerateEvent, GenerateRequest};
 use ajatus_memory::postgres::Memory;
@@ -33,33 +33,33 @@ impl Inner {
     async fn try_reply(&self, reply: &Reply, conversation: ConversationId, question: &Said, text: &str) -> Result<(), Problem> {
         let until = tokio::time::Instant::now() + self.limits.deadline;
         let mut usage = Usage { model: self.parts.generator.model().id(), prompt: self.prompt.identity().to_owned(), ..Usage::default() };
-        let mut answer = String::new();
+        let mut answer = Body::default();
         let finish = tokio::select! {
             () = reply.stop.cancelled() => "stopped",
             finish = self.speak(reply, conversation, question, text, &mut answer, &mut usage) => finish?,
             () = tokio::time::sleep_until(until) => "timeout",
         };
         // The work was dropped by now, which stops the model before its next token.
-        if answer.trim().is_empty() && finish == "timeout" {
+        if answer.text.trim().is_empty() && finish == "timeout" {
             return Err(Problem::unavailable("the model said nothing in time; ask again"));
         }
-        let said = match answer.trim().is_empty() {
+        let said = match answer.text.trim().is_empty() {
             true => None,
-            false => Some(self.say(reply.user, conversation, Role::Assistant, &answer).await?),
+            false => Some(self.say(reply.user, conversation, Role::Assistant, answer).await?),
         };
         let (message_id, receipt) = said.map(|said| (said.id.0, said.receipt)).unzip();
         reply.push(FrameBody::Done { message_id, receipt, finish_reason: finish.to_owned(), usage });
         Ok(())
     }
 
-    /// Recalls, prompts and generates; returns why it ended. May be dropped at any word: `answer` holds those said.
+    /// Recalls, prompts and generates; returns why it ended. May be dropped at any word: `answer` holds those said, and the turns it was given.
     async fn speak(
         &self,
         reply: &Reply,
         conversation: ConversationId,
         question: &Said,
         text: &str,
-        answer: &mut String,
+        answer: &mut Body,
         usage: &mut Usage,
     ) -> Result<&'static str, Problem> {
         let parts = &self.parts;
@@ -73,6 +73,7 @@ impl Inner {
         let recent: Vec<Memory> = recent.into_iter().filter(|turn| turn.id != question.id).collect();
         let hits = self.recall(reply, question.id, text, &recent).await?;
         let (prompt, used) = self.prompt(&hits, &recent, text).await?;
+        answer.used = used.iter().map(|used| InteractionId(used.id)).collect();
         reply.push(FrameBody::Memories { used });
 
         let request = GenerateRequest {
@@ -87,7 +88,7 @@ impl Inner {
         while let Some(event) = stream.next().await {
             match event? {
                 GenerateEvent::Text(text) => {
-                    answer.push_str(&text);
+                    answer.text.push_str(&text);
                     reply.push(FrameBody::Token { text });
                 }
                 GenerateEvent::Done { reason, prompt_tokens, completion_tokens } => {
@@ -106,7 +107,7 @@ impl Inner {
         if most == 0 {
             return Ok(Vec::new());
         }
-        let options = SearchOptions { limit: most + recent.len() + 1, explain: true, ..SearchOptions::default() };
+        let options = SearchOptions { limit: most + recent.len() + 1, explain: true, now: Some(self.parts.clock.now()), ..SearchOptions::default() };
         let result = self.parts.recall.search(reply.user, text, &options).await.map_err(|error| match error {
             RecallError::Index(error) => Problem::from(error),
             RecallError::Embed(error) => Problem::from(error),

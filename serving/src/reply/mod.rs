@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ajatus_events::{ConversationId, InteractionId, Role, UserId};
+use ajatus_events::{Body, ConversationId, InteractionId, Role, UserId};
 use ajatus_inference::prompt::ChatPrompt;
 use ajatus_inference::{Generator, Sampling};
 use ajatus_kafka::Log;
@@ -185,6 +185,13 @@ impl Replier {
         replies.retain(|held| held.user != user || !held.mentions(turn));
     }
 
+    /// Stops every reply to a user, and forgets the frames of all of them.
+    pub fn forget_all(&self, user: UserId) {
+        let mut replies = self.inner.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.iter().filter(|held| held.user == user).for_each(|held| held.stop.cancel());
+        replies.retain(|held| held.user != user);
+    }
+
     /// Stops all replies in the making; what they said by then is kept. New ones are refused from now on.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::SeqCst);
@@ -235,7 +242,7 @@ impl Inner {
     /// Takes the message, says so, and makes the reply.
     async fn work(&self, reply: Arc<Reply>, conversation: ConversationId, text: String, taken: oneshot::Sender<Result<(), Problem>>) {
         let _ending = Ending(Arc::clone(&reply));
-        let said = match self.say(reply.user, conversation, Role::User, &text).await {
+        let said = match self.say(reply.user, conversation, Role::User, Body { text: text.clone(), ..Body::default() }).await {
             Ok(said) => said,
             Err(problem) => {
                 // Nobody knows of this reply; its place is free again.

@@ -94,8 +94,10 @@ pub(super) struct Said {
 
 impl Inner {
     /// Puts a turn on the log; durable when it returns.
-    pub(super) async fn say(&self, user: UserId, conversation: ConversationId, role: Role, text: &str) -> Result<Said, Problem> {
+    pub(super) async fn say(&self, user: UserId, conversation: ConversationId, role: Role, body: Body) -> Result<Said, Problem> {
         let parts = &self.parts;
+        // Before the key is asked for: what it seals is on the log before it can be replaced.
+        let _writing = parts.keys.writing().await;
         let key = parts.keys.user(user).await?;
         let viewed = match self.threads.last(conversation) {
             Some(_) => None,
@@ -107,7 +109,6 @@ impl Inner {
         let frontier = parts.recall.index().frontier();
         let (place, before) = self.threads.take(conversation, viewed, parts.clock.now(), |receipt| frontier.borrow().has(receipt));
         let id = InteractionId(Uuid::now_v7());
-        let body = Body { text: text.to_owned(), speaker: None, caption: None, source: None };
         let plain = serde_json::to_vec(&body).map_err(|error| Problem::internal(&error))?;
         let interaction = Interaction {
             id,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ajatus_events::InteractionId;
-use ajatus_memory::retrieve::{Hit, SearchOptions};
+use ajatus_memory::retrieve::{Hit, SearchOptions, Signals, TimeUse, UnknownSignal};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
@@ -34,6 +34,18 @@ pub(crate) struct SearchQuery {
     after: Option<String>,
     /// Say what spoke for each turn. Default false.
     explain: Option<bool>,
+    /// Signals to use, or with a minus each, to leave out, with commas between: `-hop,-date`. Default all.
+    signals: Option<String>,
+    /// What a time in the question does: `ignore`, `prefer` or `only`. Default `prefer`.
+    time: Option<String>,
+    /// How much a turn loses for each better one of its session, 0 to 1. Default 0.4 where several things are asked for, else 0.
+    diversity: Option<f32>,
+    /// Tokens of all turns together at most, at four characters each. Default no bound.
+    token_budget: Option<u32>,
+    /// Return nothing below this much evidence, 0 to 1. Default 0.
+    min_evidence: Option<f32>,
+    /// An epoch or a time (RFC 3339): the turns as they were then, without what was forgotten since.
+    as_of: Option<String>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -64,8 +76,23 @@ pub(crate) struct AsOf {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct FoundPage {
     as_of: AsOf,
+    /// Whether the memory is likely to hold an answer.
+    confident: bool,
+    evidence: Evidence,
     /// Best first.
     items: Vec<Found>,
+}
+
+/// How sure it is that an answer is there.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Evidence {
+    /// Largest cosine of a turn and the question; absent when words alone were compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cosine: Option<f32>,
+    /// Largest share of the question's words that a turn and its neighbours hold.
+    coverage: f32,
+    /// Both together, 0 to 1.
+    total: f32,
 }
 
 /// Counts of the user's turns.
@@ -102,13 +129,41 @@ pub(crate) async fn search_memories(State(app): State<App>, who: Who, Query(quer
     if let Some(progress) = wait(&app, who.user, query.after.as_deref()).await? {
         return Ok(progress);
     }
-    let options = SearchOptions { limit, explain: query.explain.unwrap_or(false), ..SearchOptions::default() };
-    let found = app.recall.search(who.user, &query.q, &options).await.map_err(|error| match error {
+    let options = options(&app, &query, limit)?;
+    let searched = match query.as_of.as_deref().map(super::profile::as_of).transpose()? {
+        Some(past) => app.recall.search_past(who.user, &query.q, past, &options).await,
+        None => app.recall.search(who.user, &query.q, &options).await,
+    };
+    let found = searched.map_err(|error| match error {
         RecallError::Index(error) => Problem::from(error),
         RecallError::Embed(error) => Problem::from(error),
     })?;
-    let page = FoundPage { as_of: AsOf { epoch: found.epoch }, items: found.hits.into_iter().map(Found::from).collect() };
+    let evidence = Evidence { cosine: found.evidence.cosine, coverage: found.evidence.coverage, total: found.evidence.total };
+    let page = FoundPage { as_of: AsOf { epoch: found.epoch }, confident: found.confident, evidence, items: found.hits.into_iter().map(Found::from).collect() };
     Ok(axum::Json(page).into_response())
+}
+
+fn options(app: &App, query: &SearchQuery, limit: usize) -> Result<SearchOptions, Problem> {
+    let refuse = |what: String| Problem::bad_request("invalid_query", what);
+    let share = |name: &str, value: Option<f32>| match value {
+        Some(value) if !(0.0..=1.0).contains(&value) => Err(refuse(format!("{name} is {value}, but it must be 0 to 1"))),
+        other => Ok(other),
+    };
+    Ok(SearchOptions {
+        limit,
+        explain: query.explain.unwrap_or(false),
+        signals: query.signals.as_deref().map_or(Ok(Signals::ALL), str::parse).map_err(|error: UnknownSignal| refuse(error.to_string()))?,
+        time: match query.time.as_deref() {
+            None | Some("prefer") => TimeUse::Prefer,
+            Some("ignore") => TimeUse::Ignore,
+            Some("only") => TimeUse::Only,
+            Some(other) => return Err(refuse(format!("time is {other:?}, but it must be ignore, prefer or only"))),
+        },
+        now: Some(app.clock.now()),
+        diversity: share("diversity", query.diversity)?,
+        token_budget: query.token_budget.map(|tokens| tokens as usize),
+        min_score: share("min_evidence", query.min_evidence)?.unwrap_or(0.0),
+    })
 }
 
 /// One remembered turn.

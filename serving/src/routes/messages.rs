@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use ajatus_events::{ConversationId, InteractionId, InteractionKey, Receipt, Role, SourceRef, topic};
-use ajatus_kafka::{Record, partition_for_user};
+use ajatus_events::{ConversationId, InteractionId, Role, SourceRef};
 use ajatus_memory::postgres::Memory;
 use axum::extract::State;
 use axum::http::header::ACCEPT;
@@ -21,6 +20,7 @@ use super::after::catch_up;
 use super::conversations::{cursor, limit, parse_cursor};
 use crate::auth::Who;
 use crate::body::{Json, Path, Query};
+use crate::edits::take_back;
 use crate::problem::Problem;
 use crate::reply::{Frame, FrameBody, Frames};
 use crate::request::current_id;
@@ -80,7 +80,7 @@ pub(crate) struct WholeReply {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Written {
     /// Give it as `after` to read what you wrote.
-    receipt: String,
+    pub(super) receipt: String,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -219,11 +219,7 @@ pub(crate) async fn delete_message(
             return Err(Problem::not_found("message"));
         }
     }
-    let record = Record { key: InteractionKey { user_id: who.user, id }.to_string().into_bytes(), value: None };
-    let partition = partition_for_user(who.user, app.log.partitions(topic::INTERACTIONS)?);
-    let offsets = app.log.append(topic::INTERACTIONS, partition, vec![record]).await?;
-    let offset = offsets.first().copied().ok_or_else(|| Problem::internal(&"the log gave no offset"))?;
-    let receipt = Receipt { topic: topic::INTERACTIONS.to_owned(), partition, offset };
+    let receipt = take_back(&app.log, &app.keys, who.user, id).await?;
     app.replier.forget(who.user, id);
     Ok((StatusCode::ACCEPTED, axum::Json(Written { receipt: receipt.to_string() })))
 }

@@ -3,9 +3,11 @@
 mod accounts;
 mod after;
 mod conversations;
+mod forget;
 mod memories;
 mod messages;
 mod page;
+mod profile;
 mod replies;
 mod sessions;
 mod system;
@@ -43,7 +45,7 @@ impl utoipa::Modify for Bearer {
 fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(accounts::create_account))
-        .routes(routes!(accounts::get_me))
+        .routes(routes!(accounts::get_me, forget::delete_me))
         .routes(routes!(accounts::update_training_consent))
         .routes(routes!(sessions::create_session, sessions::list_sessions))
         .routes(routes!(sessions::refresh_session))
@@ -51,12 +53,19 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(conversations::create_conversation, conversations::list_conversations))
         .routes(routes!(conversations::get_conversation, conversations::update_conversation))
         .routes(routes!(messages::create_message, messages::list_messages))
-        .routes(routes!(messages::delete_message))
+        .routes(routes!(messages::delete_message, forget::update_message))
+        .routes(routes!(forget::create_forgetting, forget::list_forgettings))
+        .routes(routes!(forget::get_forgetting))
         .routes(routes!(replies::list_frames))
         .routes(routes!(replies::stop_reply))
         .routes(routes!(memories::search_memories))
         .routes(routes!(memories::get_memory))
         .routes(routes!(memories::get_activity))
+        .routes(routes!(profile::get_profile))
+        .routes(routes!(profile::get_fact))
+        .routes(routes!(profile::get_why_not))
+        .routes(routes!(profile::create_edit, profile::list_edits))
+        .routes(routes!(profile::delete_edit))
         .routes(routes!(system::live))
         .routes(routes!(system::ready))
         .routes(routes!(system::metrics))

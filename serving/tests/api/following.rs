@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ajatus_kafka::{Chunk, Log, LogError, Record};
+use ajatus_kafka::{Erasure, Chunk, Log, LogError, Record};
 use ajatus_memory::index::{Index, IndexConfig};
 use ajatus_serving::follow::Follower;
 use async_trait::async_trait;
@@ -44,6 +44,12 @@ impl Log for Flaky {
     }
     async fn compact(&self, topic: &str, partition: u32, below: u64) -> Result<u64, LogError> {
         self.inner.compact(topic, partition, below).await
+    }
+    async fn remove(&self, topic: &str, partition: u32, offsets: Vec<u64>) -> Result<u64, LogError> {
+        self.inner.remove(topic, partition, offsets).await
+    }
+    async fn erase(&self, places: &[(&str, u32)]) -> Result<Erasure, LogError> {
+        self.inner.erase(places).await
     }
 }
 

@@ -15,6 +15,7 @@ use ajatus_memory::keys::Purpose;
 use ajatus_memory::postgres::{EpochDelta, MemoryRow};
 use ajatus_memory::testing::TestDatabase;
 use ajatus_serving::follow::Follower;
+use ajatus_serving::forget::{ForgetParts, Forgetter, Keeper, NotSettled};
 use ajatus_serving::recall::Recall;
 use ajatus_serving::reply::{Replier, ReplyConfig, ReplyParts};
 use ajatus_serving::{Clock, Parts, Running, ServeConfig, serve};
@@ -102,6 +103,19 @@ impl Generator for Words {
     }
 }
 
+/// Lets the index say when the views are there: [`World::remember`] is the pipeline.
+struct NoKeeper;
+
+#[async_trait]
+impl Keeper for NoKeeper {
+    async fn settle(&self, _partition: u32, _below: u64, _limit: Duration) -> Result<(), NotSettled> {
+        Ok(())
+    }
+    fn places(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
 /// The server and everything behind it but the pipeline, whose part [`World::remember`] plays.
 pub(crate) struct World {
     pub(crate) http: reqwest::Client,
@@ -137,7 +151,7 @@ impl World {
         let index = Index::new(test.db.clone(), test.keys.clone(), IndexConfig::default());
         let follower = Follower::start(Arc::clone(&port), test.db.clone(), Arc::clone(&index)).await.expect("following");
         let embedder: Arc<dyn Embedder> = Arc::new(OneVector(ModelIdentity { name: "one".into(), weights: "0".into() }));
-        let recall = Recall::new(index, embedder);
+        let recall = Recall::new(Arc::clone(&index), embedder);
         let time: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
         let generator: Arc<dyn Generator> = Arc::clone(&words) as Arc<dyn Generator>;
         let reply_parts = ReplyParts {
@@ -148,12 +162,24 @@ impl World {
             generator,
             clock: Arc::clone(&time),
         };
+        let replier = Replier::new(reply_parts, ReplyConfig::default());
+        let forgetter = Forgetter::new(ForgetParts {
+            log: Arc::clone(&port),
+            db: test.db.clone(),
+            keys: test.keys.clone(),
+            index,
+            keeper: Arc::new(NoKeeper),
+            replier: Some(replier.clone()),
+            clock: Arc::clone(&time),
+            patience: PATIENCE,
+        });
         let parts = Parts {
             log: port,
             db: test.db.clone(),
             keys: test.keys.clone(),
             recall,
-            replier: Replier::new(reply_parts, ReplyConfig::default()),
+            replier,
+            forgetter,
             clock: time,
             probe: Arc::new(|| vec![("pipeline", Ok(()))]),
             metrics: Arc::new(|| "requests_total 1\n".to_owned()),

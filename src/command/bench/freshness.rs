@@ -12,6 +12,7 @@ use ajatus_kafka::{Record, partition_for_user, wire};
 use ajatus_memory::keys::Purpose;
 use ajatus_memory::retrieve::SearchOptions;
 use chrono::Utc;
+use futures::StreamExt as _;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -24,13 +25,24 @@ use crate::stack::{Needs, Stack};
 /// Longest wait for one write.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// What is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Writes that are timed.
+    pub(super) writes: u32,
+    /// Turns before.
+    pub(super) history: u32,
+    /// Writes a second; 0: one after the other.
+    pub(super) rate: u32,
+}
+
 /// Runs the bench.
-pub(super) async fn freshness(config: &Config, writes: u32, history: u32, out: &Out) -> anyhow::Result<Exit> {
+pub(super) async fn freshness(config: &Config, load: Load, out: &Out) -> anyhow::Result<Exit> {
     let folder = crate::stack::scratch_folder()?;
     let _lock = control::DataLock::take(folder.path())?;
     let stack = Stack::open(config.scratch(folder.path()), Needs::pipeline_and_recall(), out).await?;
     let ended = tokio::select! {
-        ended = measure(&stack, writes, history, out) => ended,
+        ended = measure(&stack, load, out) => ended,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
     };
     let closed = Stack::close(std::sync::Arc::new(stack)).await;
@@ -39,7 +51,8 @@ pub(super) async fn freshness(config: &Config, writes: u32, history: u32, out: &
     Ok(exit)
 }
 
-async fn measure(stack: &Stack, writes: u32, history: u32, out: &Out) -> anyhow::Result<Exit> {
+async fn measure(stack: &Stack, load: Load, out: &Out) -> anyhow::Result<Exit> {
+    let Load { writes, history, rate } = load;
     let user = stack.account_or_new("bench").await?;
     let conversation = ConversationId::imported(user, "bench");
     stack.database().ensure_conversation(stack.keys(), user, conversation, None).await?;
@@ -56,7 +69,10 @@ async fn measure(stack: &Stack, writes: u32, history: u32, out: &Out) -> anyhow:
     stack.recall().search(user, "warm up", &SearchOptions::default()).await?;
 
     let (mut append_ms, mut fresh_ms) = (Vec::new(), Vec::new());
-    for at in 0..writes {
+    if rate > 0 {
+        (append_ms, fresh_ms) = at_rate(stack, user, conversation, load, out).await?;
+    }
+    for at in 0..if rate > 0 { 0 } else { writes } {
         let clock = Instant::now();
         let (receipt, id) = write(stack, user, conversation, history + at).await?;
         append_ms.push(clock.elapsed().as_secs_f64() * 1e3);
@@ -79,6 +95,7 @@ async fn measure(stack: &Stack, writes: u32, history: u32, out: &Out) -> anyhow:
         out.document(&json!({
             "writes": writes,
             "history": history,
+            "writes_per_second": rate,
             "freshness_ms": { "p50": at(&fresh_ms, 0.50), "p99": at(&fresh_ms, 0.99), "max": at(&fresh_ms, 1.0) },
             "append_ms": { "p50": at(&append_ms, 0.50), "p99": at(&append_ms, 0.99), "max": at(&append_ms, 1.0) },
         }))
@@ -87,14 +104,54 @@ async fn measure(stack: &Stack, writes: u32, history: u32, out: &Out) -> anyhow:
     }
     for (name, values) in [("acknowledged -> retrievable", &fresh_ms), ("append (sealed, fsynced)", &append_ms)] {
         out.line(format!(
-            "{name:28} p50 {:>7.2} ms   p99 {:>7.2} ms   max {:>7.2} ms   ({writes} writes, {history} turns before)",
+            "{name:28} p50 {:>7.2} ms   p99 {:>7.2} ms   max {:>7.2} ms   ({writes} writes{}, {history} turns before)",
             at(values, 0.50),
             at(values, 0.99),
-            at(values, 1.0)
+            at(values, 1.0),
+            if rate > 0 { format!(", {rate} a second") } else { String::new() }
         ))
         .await;
     }
     Ok(Exit::Done)
+}
+
+/// Writes that begin on time, many of them on the way at once; every one is looked for in the end. Milliseconds from the acknowledgement, and of it.
+async fn at_rate(stack: &Stack, user: UserId, conversation: ConversationId, load: Load, out: &Out) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
+    let mut due = tokio::time::interval(Duration::from_secs(1) / load.rate);
+    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+    let mut on_the_way = futures::stream::FuturesUnordered::new();
+    let (mut append_ms, mut fresh_ms, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    let mut begun = 0;
+    while begun < load.writes || !on_the_way.is_empty() {
+        tokio::select! {
+            _ = due.tick(), if begun < load.writes => {
+                let number = load.history + begun;
+                begun += 1;
+                on_the_way.push(async move {
+                    let clock = Instant::now();
+                    let (receipt, id) = write(stack, user, conversation, number).await?;
+                    let appended = clock.elapsed();
+                    let clock = Instant::now();
+                    wait(stack, &receipt).await?;
+                    anyhow::Ok((number, id, appended, clock.elapsed()))
+                });
+            }
+            Some(ended) = on_the_way.next(), if !on_the_way.is_empty() => {
+                let (number, id, appended, fresh) = ended?;
+                append_ms.push(appended.as_secs_f64() * 1e3);
+                fresh_ms.push(fresh.as_secs_f64() * 1e3);
+                ids.push((number, id));
+                out.progress("writes", ids.len() as u64, u64::from(load.writes));
+            }
+        }
+    }
+    for (number, id) in ids {
+        let found = stack.recall().search(user, &sentence(number), &SearchOptions { limit: 5, ..SearchOptions::default() }).await?;
+        if !found.hits.iter().any(|hit| hit.memory.id == id) {
+            return Err(Ended::new(Exit::Failed, format!("write {number} was said to be in, but a search does not find it")));
+        }
+    }
+    Ok((append_ms, fresh_ms))
 }
 
 /// A sentence of about 12 words that no other number has.
@@ -117,7 +174,7 @@ async fn write(
 ) -> anyhow::Result<(Receipt, InteractionId)> {
     let id = InteractionId(Uuid::now_v7());
     let key = stack.keys().user(user).await?;
-    let body = Body { text: sentence(number), speaker: None, caption: None, source: None };
+    let body = Body { text: sentence(number), ..Body::default() };
     let record = Interaction {
         id,
         user_id: user,

@@ -119,7 +119,7 @@ mod tests {
             position: number,
             role,
             occurred_at: DateTime::<Utc>::UNIX_EPOCH + TimeDelta::minutes(number.into()),
-            body: Body { text: text.to_owned(), speaker: None, caption: (text == " ").then(|| "a cat".to_owned()), source: None },
+            body: Body { text: text.to_owned(), caption: (text == " ").then(|| "a cat".to_owned()), ..Body::default() },
             epoch: 1,
         }
     }
