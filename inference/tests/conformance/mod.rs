@@ -126,7 +126,14 @@ pub async fn generates(model: Arc<dyn Generator>, facts: &Facts, live: impl Fn()
 
     // What fits no context is refused, and said so; what leaves little room gets that.
     let long = request(&"word ".repeat(facts.context * 2), 10);
-    assert!(matches!(answer(model, long).await, Err(InferenceError::Input { .. })), "longer than the context");
+    let mut refused = answer(model, long.clone()).await;
+    // A server may refuse before it has read all of it and close the connection, which then looks as if it were gone: asked again, it says why.
+    for _ in 0..3 {
+        if refused.as_ref().err().is_some_and(InferenceError::may_pass) {
+            refused = answer(model, long.clone()).await;
+        }
+    }
+    assert!(matches!(refused, Err(InferenceError::Input { .. })), "longer than the context: {:?}", refused.err());
 
     // A schema is kept to, or refused.
     let schema = serde_json::json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]});
