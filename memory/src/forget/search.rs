@@ -203,7 +203,7 @@ fn in_base64(bytes: &[u8]) -> Vec<Vec<u8>> {
         let padded: Vec<u8> = std::iter::repeat_n(0, shift).chain(bytes.iter().copied()).collect();
         for code in [STANDARD_NO_PAD.encode(&padded), URL_SAFE_NO_PAD.encode(&padded)] {
             let from = [0, 2, 3][shift];
-            let to = code.len() - usize::from(padded.len() % 3 != 0);
+            let to = code.len() - usize::from(!padded.len().is_multiple_of(3));
             let form = code.as_bytes()[from..to.max(from)].to_vec();
             if !forms.contains(&form) {
                 forms.push(form);

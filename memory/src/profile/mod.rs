@@ -138,7 +138,7 @@ fn assembled(epoch: u64, documents: Vec<ProfileDocument>, view: View) -> Result<
     let place = |fact: &HeldFact| (fact.entry.about != "self", fact.entry.about.clone(), fact.entry.attribute.clone(), fact.entry.from_us, fact.entry.name());
     profile.facts.sort_by_cached_key(place);
     profile.interests.sort_by(|a, b| b.weight.total_cmp(&a.weight).then_with(|| a.topic.cmp(&b.topic)));
-    profile.uses.sort_by(|a, b| (b.times, b.last, b.turn).cmp(&(a.times, a.last, a.turn)));
+    profile.uses.sort_by_key(|used| std::cmp::Reverse((used.times, used.last, used.turn)));
     Ok(profile)
 }
 

@@ -79,7 +79,7 @@ pub async fn why_not(db: &Postgres, keys: &KeyRing, user: UserId, profile: &Prof
         .filter(|memory| memory.role == ajatus_events::Role::User && memory.body.text.to_lowercase().contains(&wanted) && !sources(&memory.id.to_string()))
         .map(|memory| (memory.id, memory.occurred_at, memory.body.text))
         .collect();
-    unread.sort_by(|a, b| (b.1, b.0).cmp(&(a.1, a.0)));
+    unread.sort_by_key(|(id, at, _)| std::cmp::Reverse((*at, *id)));
     unread.truncate(20);
     found.unread = unread;
     Ok(found)

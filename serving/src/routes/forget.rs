@@ -262,7 +262,7 @@ async fn is_forgotten(app: &App, partition: u32, key: &InteractionKey, mut from:
             break;
         }
         from = chunk.next;
-        forgotten = chunk.entries.iter().filter(|entry| entry.key == name).next_back().map_or(forgotten, |last| last.value.is_none());
+        forgotten = chunk.entries.iter().rfind(|entry| entry.key == name).map_or(forgotten, |last| last.value.is_none());
     }
     Ok(forgotten)
 }

@@ -23,7 +23,7 @@ pub fn derive(claims: &[Claim], edits: &[Edit]) -> Vec<Entry> {
         take(&mut held, claim);
     }
     stale(&mut held);
-    let mut entries: Vec<Entry> = held.into_iter().flat_map(|(_, stretches)| stretches).filter_map(|stretch| flagged(stretch.entry, edits)).collect();
+    let mut entries: Vec<Entry> = held.into_values().flatten().filter_map(|stretch| flagged(stretch.entry, edits)).collect();
     number(&mut entries);
     let place = |entry: &Entry| (entry.attribute.clone(), entry.from_us, entry.name());
     entries.sort_by_cached_key(place);
