@@ -264,3 +264,37 @@ impl Models for Asks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A history after two epochs, and a state that holds just what it should.
+    fn kept() -> (History, State) {
+        let config = HistoriesConfig { histories: 1, records: 40, epochs: 2, seed: 3, workers: 1 };
+        let [mut history, _] = History::pair(config, 0);
+        (1..=2).for_each(|epoch| history.epoch(epoch, 2, &mut |_, _| {}));
+        let rows = history.oracle();
+        let user = history.user;
+        (history, State::holding(user, rows))
+    }
+
+    fn compared(history: &History, state: &State) -> HistoriesReport {
+        let mut report = HistoriesReport::default();
+        compare(history, state, 2, &mut report);
+        report
+    }
+
+    #[test]
+    fn a_row_too_few_a_row_too_many_and_a_word_of_what_is_gone_are_seen() {
+        let (history, state) = kept();
+        assert!(compared(&history, &state).sound());
+        let rows = state.of(history.user);
+        let less = State::holding(history.user, rows.iter().skip(1).cloned().collect());
+        assert_eq!(compared(&history, &less).differences, 1);
+        let gone = history.gone().next().expect("something was taken back or said anew").clone();
+        let more = State::holding(history.user, rows.iter().cloned().chain([format!("profile use {gone}")]).collect());
+        let found = compared(&history, &more);
+        assert!(found.differences == 1 && found.residue == 1 && !found.sound(), "{found:?}");
+    }
+}

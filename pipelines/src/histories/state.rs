@@ -50,6 +50,12 @@ impl State {
         if done { Ok(()) } else { Err(PipelineError::Bug("a sink was told of a row twice, or of the going of one that was not there")) }
     }
 
+    /// These rows of one user.
+    #[cfg(test)]
+    pub(super) fn holding(user: UserId, rows: BTreeSet<String>) -> Self {
+        Self(BTreeMap::from([(user, rows)]))
+    }
+
     /// Rows of a user.
     pub(super) fn of(&self, user: UserId) -> BTreeSet<String> {
         self.0.get(&user).cloned().unwrap_or_default()
