@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ajatus_events::{Body, InteractionId, ProfileEdit, ProfileOp, UserId};
 use ajatus_facts::profile::{Edit, Turn, batch};
-use ajatus_memory::index::PIPELINE;
+use ajatus_memory::index::{Index, IndexConfig, PIPELINE};
 use ajatus_memory::postgres::ProfileKey;
 use ajatus_memory::profile::{AsOf, State, View, read, why, why_not};
+use ajatus_memory::retrieve::SearchOptions;
 use ajatus_pipelines::RuntimeConfig;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -149,9 +150,14 @@ async fn says_why_and_why_not_and_how_it_was_and_forgets_it_in_the_past_too() {
     let now = past(u64::MAX).await.expect("made");
     assert_eq!(now.facts.iter().map(|fact| (&fact.id, &fact.entry)).collect::<Vec<_>>(), profile.facts.iter().map(|fact| (&fact.id, &fact.entry)).collect::<Vec<_>>());
     assert_eq!(AsOf::Time(chrono::DateTime::UNIX_EPOCH).profile(db, keys, user, view).await.expect("made").facts, []);
-    let (mut arena, _) = AsOf::Epoch(turku).arena(db, keys, user).await.expect("made");
-    let question = arena.prepare("Where?");
-    assert_eq!(arena.search(&question, &[1.0, 0.0], &ajatus_memory::retrieve::SearchOptions::default()).len(), 1);
+    let index = Index::new(db.clone(), keys.clone(), IndexConfig::default());
+    let mut then = index.past(user, "0".parse().expect("an epoch")).await.expect("made");
+    let (question, options) = (then.prepare("Where?"), SearchOptions::default());
+    assert_eq!(then.search(&question, &[1.0, 0.0], &options).expect("searched").hits, []);
+    let mut then = index.past(user, AsOf::Epoch(turku)).await.expect("made");
+    assert_eq!(then.search(&question, &[1.0, 0.0], &options).expect("searched").hits.len(), 1);
+    assert!(then.search(&question, &[1.0, 0.0, 0.0], &options).is_err(), "a vector of another model");
+    assert!("soon".parse::<AsOf>().is_err());
 
     world.say(0, 2, None).await;
     world.settled(&running).await;

@@ -57,7 +57,7 @@ impl Recall {
         let mut past = self.index.past(user, as_of).await?;
         let query = past.prepare(question);
         let vector = self.vector(user, query.dense_text()).await?;
-        Ok(past.search(&query, &vector, options))
+        Ok(past.search(&query, &vector, options)?)
     }
 
     async fn vector(&self, user: UserId, text: &str) -> Result<Vec<f32>, RecallError> {

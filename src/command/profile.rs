@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ajatus_events::{InteractionId, ProfileEdit, ProfileOp, Receipt, UserId};
-use ajatus_memory::profile::{self, AsOf, Cause, HeldFact, Profile, View};
+use ajatus_memory::profile::{self, AsOf, Cause, HeldFact, NotAPoint, Profile, View};
 use ajatus_serving::edits::{append_edit, take_back};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -216,10 +216,7 @@ async fn edits(stack: &Stack, name: &str, out: &Out) -> anyhow::Result<Exit> {
 }
 
 pub(super) fn as_of(text: &str) -> anyhow::Result<AsOf> {
-    let time = || DateTime::parse_from_rfc3339(text).map(|time| AsOf::Time(time.to_utc()));
-    text.parse().map(AsOf::Epoch).or_else(|_| time()).map_err(|_| {
-        Ended::new(Exit::Usage, format!("--as-of is {text:?}, but it must be an epoch (a number) or a time such as 2026-03-01T08:00:00Z"))
-    })
+    text.parse().map_err(|error: NotAPoint| Ended::new(Exit::Usage, format!("--as-of: {error}")))
 }
 
 async fn settled(stack: &Stack, receipt: &Receipt) -> anyhow::Result<()> {

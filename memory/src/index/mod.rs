@@ -25,8 +25,7 @@ use crate::postgres::{Memory, Postgres, StoreError};
 use crate::profile::AsOf;
 use crate::retrieve::{Arena, Evidence, Found, Hit, PreparedQuery, SearchOptions};
 
-/// Pipeline whose views are indexed.
-pub const PIPELINE: &str = "companion";
+pub use crate::postgres::PIPELINE;
 
 /// How much the index may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +83,7 @@ pub struct Past {
     arena: Arena,
     key: Option<Arc<UserKey>>,
     epoch: u64,
+    dimension: Option<usize>,
 }
 
 impl Past {
@@ -94,11 +94,16 @@ impl Past {
     }
 
     /// Ranks the turns of then; as [`Index::search`].
-    #[must_use]
-    pub fn search(&mut self, query: &PreparedQuery, vector: &[f32], options: &SearchOptions) -> SearchResult {
+    ///
+    /// # Errors
+    /// [`IndexError::Dimension`] if the vector is of another model.
+    pub fn search(&mut self, query: &PreparedQuery, vector: &[f32], options: &SearchOptions) -> Result<SearchResult, IndexError> {
+        if let Some(want) = self.dimension.filter(|want| *want != vector.len() && !vector.is_empty()) {
+            return Err(IndexError::Dimension { got: vector.len(), want });
+        }
         let vector = self.key.as_ref().map_or_else(|| vector.to_vec(), |key| key.turned(vector.to_vec()));
         let Found { hits, confident, evidence } = self.arena.find(query, &vector, options);
-        SearchResult { hits, confident, evidence, epoch: self.epoch }
+        Ok(SearchResult { hits, confident, evidence, epoch: self.epoch })
     }
 }
 
@@ -244,8 +249,8 @@ impl Index {
             Err(KeyError::Destroyed { .. }) => None,
             Err(error) => return Err(StoreError::from(error).into()),
         };
-        let (arena, epoch) = as_of.arena(&self.db, &self.keys, user).await?;
-        Ok(Past { arena, key, epoch })
+        let (arena, epoch, dimension) = as_of.arena(&self.db, &self.keys, user).await?;
+        Ok(Past { arena, key, epoch, dimension })
     }
 
     /// Every user that is held, with count and sum over its turns and the newest epoch that these may show.

@@ -34,7 +34,7 @@ pub(crate) use keys::WrappedKeys;
 pub use keys::OldFields;
 pub use memories::{Activity, Memory, MemoryCursor, UserSnapshot};
 pub use pipeline::{
-    ActivityRow, Applied, EpochDelta, LedgerRow, MemoryRow, OffsetRange, OutboxRow, PipelineState,
+    ActivityRow, Applied, EpochDelta, LedgerRow, MemoryRow, OffsetRange, OutboxRow, PIPELINE, PipelineState,
 };
 pub use profile::{EditRow, HeldEdit, ProfileDocument, ProfileKey, ProfileRow};
 pub use sessions::{Rotation, Session};

@@ -11,6 +11,9 @@ use uuid::Uuid;
 use super::profile::{EditRow, ProfileKey, ProfileRow, write_profiles};
 use super::{Postgres, StoreError, bigint, int, small, unsigned};
 
+/// The companion's own pipeline, whose views are served.
+pub const PIPELINE: &str = "companion";
+
 /// Where a pipeline stands when it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PipelineState {

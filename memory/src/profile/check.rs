@@ -6,9 +6,8 @@ use ajatus_events::UserId;
 use ajatus_facts::profile::batch;
 
 use super::past::{edited, turn};
-use crate::index::PIPELINE;
 use crate::keys::{KeyError, KeyRing, Purpose};
-use crate::postgres::{Postgres, ProfileKey, ProfileRow, Snapshot, StoreError};
+use crate::postgres::{PIPELINE, Postgres, ProfileKey, ProfileRow, Snapshot, StoreError};
 
 /// How the rows of a user's profile differ from what turns and edits say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

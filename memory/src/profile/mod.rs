@@ -16,12 +16,11 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 pub use check::{ProfileCheck, check};
-pub use past::AsOf;
+pub use past::{AsOf, NotAPoint};
 pub use why::{Said, WhyNot, why, why_not};
 
-use crate::index::PIPELINE;
 use crate::keys::KeyRing;
-use crate::postgres::{Postgres, ProfileDocument, StoreError};
+use crate::postgres::{PIPELINE, Postgres, ProfileDocument, StoreError};
 
 /// Days after which an interest counts half.
 pub const HALF_LIFE_DAYS: f64 = 30.0;

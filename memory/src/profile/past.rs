@@ -5,9 +5,8 @@ use ajatus_facts::profile::{Edit, Turn, batch};
 use chrono::{DateTime, Utc};
 
 use super::{Profile, View, assembled};
-use crate::index::PIPELINE;
 use crate::keys::KeyRing;
-use crate::postgres::{HeldEdit, Memory, Postgres, ProfileDocument, ProfileKey, StoreError};
+use crate::postgres::{HeldEdit, Memory, PIPELINE, Postgres, ProfileDocument, ProfileKey, StoreError};
 use crate::retrieve::Arena;
 
 /// A point of the past.
@@ -17,6 +16,20 @@ pub enum AsOf {
     Epoch(u64),
     /// Everything that was on the ledger at this time.
     Time(DateTime<Utc>),
+}
+
+/// A text that is neither an epoch nor a time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is neither an epoch (a number) nor a time (RFC 3339, such as 2026-03-01T08:00:00Z)")]
+pub struct NotAPoint(pub String);
+
+impl std::str::FromStr for AsOf {
+    type Err = NotAPoint;
+
+    fn from_str(text: &str) -> Result<Self, NotAPoint> {
+        let time = || DateTime::parse_from_rfc3339(text).map(|time| Self::Time(time.to_utc()));
+        text.parse().map(Self::Epoch).or_else(|_| time()).map_err(|_| NotAPoint(text.chars().take(100).collect()))
+    }
 }
 
 impl AsOf {
@@ -54,20 +67,21 @@ impl AsOf {
         assembled(epoch, documents.collect(), view)
     }
 
-    /// The turns as they were, ready to be searched, and the epoch.
+    /// The turns as they were, ready to be searched, the epoch, and the components of their vectors, if there are any.
     ///
     /// # Errors
     /// As the pool's and the key ring's.
-    pub async fn arena(self, db: &Postgres, keys: &KeyRing, user: UserId) -> Result<(Arena, u64), StoreError> {
+    pub async fn arena(self, db: &Postgres, keys: &KeyRing, user: UserId) -> Result<(Arena, u64, Option<usize>), StoreError> {
         let epoch = self.epoch(db).await?;
         let held = db.load_user(keys, user, PIPELINE).await?;
-        let mut arena = Arena::new(user);
+        let (mut arena, mut dimension) = (Arena::new(user), None);
         for (memory, vector) in held.memories {
             if memory.epoch <= epoch {
+                dimension = Some(vector.len());
                 arena.upsert(memory, &vector);
             }
         }
-        Ok((arena, epoch.min(held.epoch)))
+        Ok((arena, epoch.min(held.epoch), dimension))
     }
 }
 

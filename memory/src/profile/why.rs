@@ -4,9 +4,8 @@ use ajatus_events::{InteractionId, UserId};
 use chrono::{DateTime, Utc};
 
 use super::{HeldFact, Profile, Source, State};
-use crate::index::PIPELINE;
 use crate::keys::KeyRing;
-use crate::postgres::{Postgres, StoreError};
+use crate::postgres::{PIPELINE, Postgres, StoreError};
 
 /// A source of a fact, with its words.
 #[derive(Clone, Debug, PartialEq, Eq)]

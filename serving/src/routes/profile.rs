@@ -1,7 +1,7 @@
 //! The profile: see it, ask why and why not, see how it was, change it.
 
 use ajatus_events::{InteractionId, ProfileEdit, ProfileOp};
-use ajatus_memory::profile::{self, AsOf, HeldFact, Profile, Said, View};
+use ajatus_memory::profile::{self, AsOf, HeldFact, NotAPoint, Profile, Said, View};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -298,10 +298,7 @@ fn view(app: &App, half_life_days: Option<f64>) -> Result<View, Problem> {
 }
 
 pub(super) fn as_of(text: &str) -> Result<AsOf, Problem> {
-    let time = || DateTime::parse_from_rfc3339(text).map(|time| AsOf::Time(time.to_utc()));
-    text.parse().map(AsOf::Epoch).or_else(|_| time()).map_err(|_| {
-        Problem::bad_request("invalid_query", format!("as_of is {text:?}, but it must be an epoch (a number) or a time (RFC 3339, such as 2026-03-01T08:00:00Z)"))
-    })
+    text.parse().map_err(|error: NotAPoint| Problem::bad_request("invalid_query", format!("as_of: {error}")))
 }
 
 async fn current(app: &App, who: &Who) -> Result<Profile, Problem> {
